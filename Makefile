@@ -1,0 +1,43 @@
+# Everything runs in .venv, which is made by itself. PYTHON names another interpreter (3.11 to 3.13).
+PYTHON ?= python3
+VENV ?= .venv
+STAMP = $(VENV)/.installed
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check -q
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint starter clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || (echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12"; exit 1)
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP)-station: $(VENV)/bin/python pyproject.toml deploy/constraints.txt
+	$(PIP) install -c deploy/constraints.txt -e .
+	touch $@
+
+$(STAMP)-dev: $(VENV)/bin/python pyproject.toml deploy/constraints.txt
+	$(PIP) install -c deploy/constraints.txt -e '.[train,dev]'
+	touch $@ $(STAMP)-station
+
+demo: $(STAMP)-station  ## install the station and let a simulated camera fill a day
+	$(VENV)/bin/station demo
+
+test: $(STAMP)-dev  ## install what tests need and run them
+	$(VENV)/bin/python -m pytest
+
+lint: $(STAMP)-dev  ## style, types and import floors
+	$(VENV)/bin/ruff check station trainer tests
+	$(VENV)/bin/ruff format --check station trainer tests
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+SHARED ?= ../shared
+DATA = $(SHARED)/data
+starter: $(STAMP)-dev  ## train the starter model anew and put it into the package (an hour on two cores)
+	VENV=$(VENV) DATA=$(DATA) WEIGHTS=$(SHARED)/weights sh deploy/train-starter.sh
+
+clean:  ## remove what was made
+	rm -rf $(VENV) build dist demo-output *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,49 @@
+"""Everything that is expected to go wrong, as one tree.
+
+StationError            a sentence for the person at the microscope; the command ends with exit code 1
+├── ImageError          this file does not give a picture; the others go on
+│   ├── Incomplete      not yet: the file may still be written (shorter than its header says)
+│   └── TooLarge        refused before decoding: more pixels than `limits.max_megapixels`
+├── BundleError         a model bundle is damaged, or does not fit
+├── EngineError         the runtime cannot load or run a network
+├── DatabaseError       the database cannot be opened, is newer, or is held by another station
+└── SettingsError       station.toml is wrong; exit code 2, as for wrong usage
+"""
+
+from __future__ import annotations
+
+
+class StationError(Exception):
+    """An expected failure. Its text names the file, the cause and the way out."""
+
+    exit_code = 1
+
+
+class ImageError(StationError):
+    """A file that does not give a picture."""
+
+
+class Incomplete(ImageError):
+    """A file that is shorter than its header says, or empty: it may still be written."""
+
+
+class TooLarge(ImageError):
+    """A picture with more pixels than allowed, refused before it is decoded."""
+
+
+class BundleError(StationError):
+    """A model bundle that is damaged, unreadable or of another kind."""
+
+
+class EngineError(StationError):
+    """A runtime that cannot load or run a network."""
+
+
+class DatabaseError(StationError):
+    """A database that cannot be used as it is."""
+
+
+class SettingsError(StationError):
+    """A settings file that cannot be used as it is."""
+
+    exit_code = 2
