@@ -1,0 +1,62 @@
+"""Bytes of a picture file -> RGB: the one place that turns a camera's file into pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from station.contract.errors import ImageError, TooLarge
+from station.contract.headers import Header, read_header
+
+# EXIF rotation applied, grey and palettes spread to three channels, alpha dropped, 16 bits kept.
+_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+
+# By the full range and never by the brightest pixel, so that a dark picture stays dark: round(v / 257).
+_TO_8_BIT = ((np.arange(65_536) + 128) // 257).astype(np.uint8)
+
+
+def decode(data: bytes, *, max_megapixels: float = 50.0) -> NDArray[np.uint8]:
+    """The picture in `data` (a whole file) as RGB uint8 [H, W, 3].
+
+    Raises `Incomplete`, `TooLarge` (before anything is decoded) or `ImageError`; each text continues a file
+    name.
+    """
+    header = read_header(data)
+    _check_size(header, max_megapixels)
+    return np.ascontiguousarray(cv2.cvtColor(_to_8_bit(_decoded(data, header)), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _check_size(header: Header, max_megapixels: float) -> None:
+    megapixels = header.width * header.height / 1e6
+    if megapixels > max_megapixels:
+        raise TooLarge(
+            f"has {header.width} x {header.height} pixels, {megapixels:.1f} megapixels, more than "
+            f"limits.max_megapixels = {max_megapixels:g} allows"
+        )
+
+
+def _decoded(data: bytes, header: Header) -> NDArray[Any]:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it writes to stderr what is raised here
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
+    except cv2.error as error:
+        raise _undecodable(header) from error
+    if picture is None:
+        raise _undecodable(header)
+    return picture
+
+
+def _undecodable(header: Header) -> ImageError:
+    return ImageError(f"is complete but cannot be decoded ({header.format}, {header.width} x {header.height} pixels)")
+
+
+def _to_8_bit(bgr: NDArray[Any]) -> NDArray[np.uint8]:
+    if bgr.dtype == np.uint8:
+        return bgr.view(np.uint8)
+    if bgr.dtype == np.uint16:
+        narrow: NDArray[np.uint8] = _TO_8_BIT[bgr]
+        return narrow
+    raise ImageError(f"holds {bgr.dtype} values; export 8 or 16 bits per channel, unsigned")

@@ -1,0 +1,229 @@
+"""What the first bytes of a BMP, TIFF, JPEG or PNG promise, and whether the file keeps the promise.
+
+`read_header` gets the bytes of the whole file and decodes nothing. Its errors are phrases that continue a
+file name ("is empty").
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from station.contract.claims import broken, demand, unpack
+from station.contract.errors import ImageError, Incomplete
+from station.contract.tiff import Directory, Tiff, capture_time, exif_time, open_tiff
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The promise of a picture file. Width and height are pixels as stored, before any EXIF rotation."""
+
+    format: str  # "bmp", "tiff", "jpeg" or "png"
+    width: int
+    height: int
+    pages: int  # TIFF: directories in the file, one picture and any thumbnails; otherwise 1
+    captured_at: datetime | None  # the camera's local time, without a zone
+
+
+def read_header(data: bytes) -> Header:
+    """The header of a whole picture file.
+
+    Raises `Incomplete` when the file is empty or ends before its format does, and `ImageError` when it is
+    something else, is damaged, or holds several pictures.
+    """
+    for magic, read in _READERS.items():
+        if data.startswith(magic):
+            return _with_a_size(read(data))
+    raise _not_a_picture(data)
+
+
+def _with_a_size(header: Header) -> Header:
+    if header.width < 1 or header.height < 1:
+        raise ImageError(f"claims a size of {header.width} x {header.height} pixels")
+    return header
+
+
+# BMP: file header (magic, file size, offset of the pixels), then a core or an info header.
+
+_PLAUSIBLE_TRAILER = 4 << 20  # bytes after the pixels: padding, a colour profile
+
+
+def _read_bmp(data: bytes) -> Header:
+    claimed, pixels_at, kind = unpack("<2xI4xII", data, 0)
+    if kind == 12:
+        width, height, bits = unpack("<HH2xH", data, 18)
+        packing, packed_bytes = 0, 0
+    elif 40 <= kind <= 256:
+        width, height, bits, packing, packed_bytes = unpack("<ii2xHII", data, 18)
+    else:
+        raise broken(data, 14, "its BMP header has an unknown length")
+    raw_bytes = (abs(width) * bits + 31) // 32 * 4 * abs(height)
+    pixel_bytes = raw_bytes if packing in (0, 3, 6) else packed_bytes
+    demand(data, _bmp_length(claimed, pixels_at + pixel_bytes))
+    return Header("bmp", width, abs(height), 1, None)  # a negative height means rows from top to bottom
+
+
+def _bmp_length(claimed: int, computed: int) -> int:
+    """Some writers leave the file size 0 or count it wrongly: it is believed near what the pixels need."""
+    return claimed if computed <= claimed <= computed + _PLAUSIBLE_TRAILER else computed
+
+
+# PNG: a signature and chunks of length, type, data, CRC-32, from IHDR to IEND.
+
+_MOST_CHUNKS = 200_000
+
+
+def _read_png(data: bytes) -> Header:
+    chunks = _png_chunks(data)
+    if chunks[0] != (b"IHDR", 16, 13):
+        raise ImageError("is damaged: its first PNG chunk is not IHDR")
+    for name, at, length in chunks:
+        _check_sum(data, name, at, length)
+    width, height = unpack(">II", data, 16)
+    exif = next((data[at : at + length] for name, at, length in chunks if name == b"eXIf"), b"")
+    return Header("png", width, height, 1, exif_time(exif))
+
+
+def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
+    """(type, position of its data, length) of all chunks to IEND."""
+    chunks: list[tuple[bytes, int, int]] = []
+    at = 8
+    while len(chunks) < _MOST_CHUNKS:
+        length, name = unpack(">I4s", data, at)
+        if not name.isalpha():
+            raise broken(data, at, "a PNG chunk has no type")
+        demand(data, at + 12 + length)
+        chunks.append((name, at + 8, length))
+        if name == b"IEND":
+            return chunks
+        at += 12 + length
+    raise ImageError(f"is damaged: it has more than {_MOST_CHUNKS} PNG chunks")
+
+
+def _check_sum(data: bytes, name: bytes, at: int, length: int) -> None:
+    """Only the chunks that make the picture. libpng would name no cause and write to standard error."""
+    if name[:1].isupper():
+        told = unpack(">I", data, at + length)[0]
+        if zlib.crc32(memoryview(data)[at - 4 : at + length]) != told:
+            raise ImageError(f"is damaged: PNG chunk {name.decode()} at byte {at - 8} fails its checksum")
+
+
+# JPEG: segments of FF, marker, length; after SOS coded data, in which FF is followed by 00 or a restart.
+
+_SOS, _EOI = 0xDA, 0xD9
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+
+def _read_jpeg(data: bytes) -> Header:
+    size, captured_at, scanned, at = (0, 0), None, False, 2
+    while (step := _next_marker(data, at, scanned))[0] != _EOI:
+        marker, at = step
+        length = unpack(">H", data, at)[0]
+        if length < 2:
+            raise broken(data, at, "a JPEG segment has no length")
+        demand(data, at + length)
+        if marker in _FRAMES:
+            height, width = unpack(">HH", data, at + 3)
+            size = (width, height)
+        elif marker == 0xE1 and data.startswith(b"Exif\0\0", at + 2):
+            captured_at = captured_at or exif_time(data[at + 8 : at + length])
+        scanned = scanned or marker == _SOS
+        at += length
+    if size == (0, 0) or not scanned:
+        raise ImageError("is damaged: its JPEG ends without a picture")
+    return Header("jpeg", *size, 1, captured_at)
+
+
+def _next_marker(data: bytes, at: int, scanned: bool) -> tuple[int, int]:
+    """The next marker and the position after it; coded data after SOS, and fill bytes FF, are passed over."""
+    found = _MARKER.search(data, at)
+    skipped_to = found.start() if found else len(data)
+    if not scanned and data.count(0xFF, at, skipped_to) != skipped_to - at:
+        raise broken(data, at, "a JPEG marker is missing")
+    if not found:
+        raise Incomplete("has no end yet (no JPEG EOI marker)")
+    return data[skipped_to + 1], found.end()
+
+
+# TIFF: one directory for each page; the pixels lie in strips or tiles.
+
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _SAMPLE_FORMAT = 254, 256, 257, 258, 339
+_STRIPS, _TILES = (273, 279), (324, 325)  # positions, lengths
+_THUMBNAIL_OR_MASK = 0b101
+_SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating point", 4: "unsigned"}
+
+
+def _read_tiff(data: bytes) -> Header:
+    tiff = open_tiff(data)
+    directories = tiff.directories()
+    page, *others = directories
+    pictures = [other for other in others if not tiff.number(other.get(_SUBFILE)) & _THUMBNAIL_OR_MASK]
+    if pictures:  # a confocal stack: decoders show its first page and drop the others in silence
+        raise ImageError(f"holds {1 + len(pictures)} pages; export single pictures")
+    _check_samples(tiff, page)
+    _check_strips(tiff, page)
+    width, height = (tiff.number(page.get(tag)) for tag in (_WIDTH, _HEIGHT))
+    return Header("tiff", width, height, len(directories), capture_time(tiff, page))
+
+
+def _check_samples(tiff: Tiff, page: Directory) -> None:
+    bits = tiff.number(page.get(_BITS), 1)
+    kind = _SAMPLE_FORMATS.get(tiff.number(page.get(_SAMPLE_FORMAT), 1), "complex")
+    if kind != "unsigned" or bits > 16:
+        raise ImageError(f"holds {bits}-bit {kind} values; export 8 or 16 bits per channel, unsigned")
+
+
+def _check_strips(tiff: Tiff, page: Directory) -> None:
+    tags = _TILES if _TILES[0] in page else _STRIPS
+    starts, lengths = (tiff.values(page.get(tag)).astype(np.uint64) for tag in tags)
+    if not len(starts) or not starts.all():
+        raise Incomplete("has no TIFF strips yet")
+    demand(tiff.data, int(starts.max()))
+    if len(lengths) == len(starts):
+        demand(tiff.data, int(lengths.max()))  # first alone: the sum of two claims could pass 64 bits
+        demand(tiff.data, int((starts + lengths).max()))
+
+
+# What is not a picture, by its name.
+
+
+def _not_a_picture(data: bytes) -> ImageError:
+    if not data:
+        return Incomplete("is empty")
+    written = data.rstrip(b"\0")  # copying programs reserve the space first
+    if any(magic.startswith(written) for magic in _READERS):
+        return Incomplete(f"has no picture header yet ({len(written)} bytes are written)")
+    for magic, name in _STRANGERS.items():
+        if data.startswith(magic):
+            return ImageError(f"is {name}; export single pictures as BMP, TIFF, JPEG or PNG")
+    looks = "is text, not a picture" if _is_text(data[:512]) else "is not a BMP, TIFF, JPEG or PNG picture"
+    return ImageError(looks)
+
+
+def _is_text(start: bytes) -> bool:
+    return all(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte >= 128 for byte in start)
+
+
+_STRANGERS = {
+    b"\x70\0\0\0": "a Leica .lif container",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive or an office document",
+    b"GIF8": "a GIF picture",
+    b"RIFF": "a WebP picture, a film or a sound",
+    b"ZISRAWFILE": "a Zeiss .czi container",
+}
+_READERS: dict[bytes, Callable[[bytes], Header]] = {
+    b"BM": _read_bmp,
+    b"II*\0": _read_tiff,
+    b"MM\0*": _read_tiff,
+    b"II+\0": _read_tiff,
+    b"MM\0+": _read_tiff,
+    b"\xff\xd8\xff": _read_jpeg,
+    b"\x89PNG\r\n\x1a\n": _read_png,
+}
