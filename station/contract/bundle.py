@@ -1,0 +1,187 @@
+"""A model bundle: read it with every hash checked, write it, prove it on an engine of this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from station.contract.analysis import Network, Scale, analyse
+from station.contract.cells import decode_mask
+from station.contract.decoding import decode
+from station.contract.errors import BundleError, StationError
+from station.contract.manifest import Golden, Manifest
+
+MANIFEST = "manifest.json"
+MODEL_CARD = "MODEL_CARD.md"
+MAX_BUNDLE_BYTES = 1_000_000_000  # unpacked; a bundle of the largest backbone stays below a third of it
+LEAST_GOLDEN_DICE = 0.999
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # one fixed time, so that equal content gives an equal archive
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle in memory: every file that the manifest names is present and has its hash."""
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+    sha256: str  # of the manifest, which names the hash of all that matters for a count
+
+    def network(self, precision: str) -> bytes:
+        """The ONNX file of that precision. Raises BundleError naming those that exist."""
+        for network in self.manifest.networks:
+            if network.precision == precision:
+                return self.files[network.file]
+        known = ", ".join(network.precision for network in self.manifest.networks)
+        raise BundleError(f"the model {self.manifest.name} has no {precision} network, only {known}")
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenResult:
+    """How one golden picture came out."""
+
+    image: str
+    wbc_count: int
+    wbc_expected: int
+    cell_dice: float
+
+
+def read_bundle(path: Path) -> Bundle:
+    """A bundle from a `.zip` or a folder.
+
+    Raises BundleError naming the file and the cause: missing, no archive, a member outside, a changed byte, an unknown
+    key in the manifest.
+    """
+    files = _folder_files(path) if path.is_dir() else _zip_files(path)
+    try:
+        manifest = Manifest.model_validate_json(files[MANIFEST])
+    except KeyError as cause:
+        raise BundleError(f"{path} is not a model bundle: it has no {MANIFEST}") from cause
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path}: {MANIFEST}: {where}: {first['msg']}") from cause
+    if not manifest.networks:
+        raise BundleError(f"{path}: the manifest names no network")
+    for name, digest in _named_hashes(manifest).items():
+        _check(path, files, name, digest)
+    return Bundle(manifest, files, _sha256(files[MANIFEST]))
+
+
+def bundle_of(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """A bundle in memory from its parts; `files` without the manifest."""
+    written = manifest.model_dump_json(indent=2).encode()
+    return Bundle(manifest, dict(files) | {MANIFEST: written}, _sha256(written))
+
+
+def write_bundle(path: Path, bundle: Bundle) -> None:
+    """Write a `.zip` beside its name and move it into place, so that nobody reads half of it."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name in sorted(bundle.files):
+                entry = zipfile.ZipInfo(name, date_time=_EPOCH)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, bundle.files[name])
+        temporary.replace(path)
+    except OSError as cause:
+        temporary.unlink(missing_ok=True)
+        raise BundleError(f"{path} cannot be written ({cause.strerror})") from cause
+
+
+def prove(bundle: Bundle, network: Network) -> tuple[GoldenResult, ...]:
+    """Run the golden pictures on an engine and compare with the masks and counts that travel in the bundle.
+
+    Raises BundleError naming the picture that the engine does not reproduce (count, or whole-cell Dice < 0.999).
+    """
+    results = tuple(_golden_result(bundle, golden, network) for golden in bundle.manifest.golden)
+    for result in results:
+        if result.wbc_count != result.wbc_expected or result.cell_dice < LEAST_GOLDEN_DICE:
+            raise BundleError(
+                f"the model {bundle.manifest.name} does not prove itself here: {result.image} has "
+                f"{result.wbc_count} cells where {result.wbc_expected} were expected, whole-cell Dice "
+                f"{result.cell_dice:.4f}; this engine must not serve it"
+            )
+    return results
+
+
+def sha256_of(data: bytes) -> str:
+    """Hex SHA-256, as manifests carry it."""
+    return _sha256(data)
+
+
+def cell_dice(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    """Dice of the whole cell (nucleus + cytoplasm) of two label images; 1 where both are empty."""
+    a, b = first > 0, second > 0
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / total if total else 1.0
+
+
+def _golden_result(bundle: Bundle, golden: Golden, network: Network) -> GoldenResult:
+    try:
+        image = decode(bundle.files[golden.image])
+        expected = decode_mask(bundle.files[golden.labels])
+    except StationError as cause:
+        raise BundleError(f"golden picture {golden.image}: {cause}") from cause
+    analysis = analyse(image, Scale(golden.cell_diameter_px, "told"), bundle.manifest, network)
+    dice = cell_dice(analysis.drawing.labels, expected.astype(np.uint8))
+    return GoldenResult(golden.image, analysis.wbc_count, golden.wbc_count, dice)
+
+
+def _named_hashes(manifest: Manifest) -> dict[str, str]:
+    named = {network.file: network.sha256 for network in manifest.networks}
+    if manifest.weights:
+        named[manifest.weights.file] = manifest.weights.sha256
+    for golden in manifest.golden:
+        for name in (golden.image, golden.labels, golden.cells):
+            named[name] = golden.sha256.get(name, "")
+    return named
+
+
+def _check(path: Path, files: Mapping[str, bytes], name: str, digest: str) -> None:
+    if name not in files:
+        raise BundleError(f"{path} is incomplete: it has no {name}")
+    if _sha256(files[name]) != digest:
+        raise BundleError(f"{path} is damaged: {name} does not have the hash that the manifest names; copy it again")
+
+
+def _zip_files(path: Path) -> dict[str, bytes]:
+    try:
+        data = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            _refuse_strange(path, {entry.filename: entry.file_size for entry in entries})
+            return {entry.filename: archive.read(entry) for entry in entries}
+    except OSError as cause:
+        raise BundleError(f"the model bundle {path} cannot be read ({cause.strerror})") from cause
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as cause:
+        raise BundleError(f"{path} is damaged or no model bundle ({cause}); copy it again") from cause
+    except zipfile.zlib.error as cause:  # type: ignore[attr-defined]
+        raise BundleError(f"{path} is damaged ({cause}); copy it again") from cause
+
+
+def _folder_files(path: Path) -> dict[str, bytes]:
+    members = {member.relative_to(path).as_posix(): member for member in path.rglob("*") if member.is_file()}
+    _refuse_strange(path, {name: member.stat().st_size for name, member in members.items()})
+    return {name: member.read_bytes() for name, member in members.items()}
+
+
+def _refuse_strange(path: Path, sizes: Mapping[str, int]) -> None:
+    for name in sizes:
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts or "\\" in name:
+            raise BundleError(f"{path} is refused: the member {name!r} leaves the bundle")
+    if sum(sizes.values()) > MAX_BUNDLE_BYTES:
+        raise BundleError(f"{path} is refused: it unpacks to more than {MAX_BUNDLE_BYTES // 1_000_000} MB")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

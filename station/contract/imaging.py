@@ -1,0 +1,93 @@
+"""Camera scale and network scale: one isotropic factor between them, and probabilities brought back without a full-size copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from station.contract.errors import ImageError
+from station.contract.manifest import NetworkScale
+
+RGB: TypeAlias = NDArray[np.uint8]  # [H, W, 3], 0..255
+Probabilities: TypeAlias = NDArray[np.float32]  # [h, w, 3]: background, cytoplasm, nucleus; each pixel sums to 1
+
+MAX_NETWORK_MEGAPIXELS = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How one picture lies in the network's input. All sizes in px."""
+
+    height: int
+    width: int
+    network_height: int
+    network_width: int
+    padded_height: int
+    padded_width: int
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """(down, across): network px per camera px. They differ only by the rounding of the two sizes."""
+        return self.network_height / self.height, self.network_width / self.width
+
+
+def frame_for(height: int, width: int, cell_diameter_px: float, scale: NetworkScale) -> Frame:
+    """The frame of a height x width picture whose cells measure `cell_diameter_px` at camera scale.
+
+    Raises ImageError where the told diameter would blow the picture up beyond what a station can hold.
+    """
+    factor = scale.cell_diameter_px / cell_diameter_px
+    network_height, network_width = max(1, round(height * factor)), max(1, round(width * factor))
+    if network_height * network_width > MAX_NETWORK_MEGAPIXELS * 1e6:
+        raise ImageError(
+            f"at a cell diameter of {cell_diameter_px:g} px the picture of {width} x {height} px would be enlarged to "
+            f"{network_width} x {network_height} px; tell the true cell diameter"
+        )
+    return Frame(
+        height=height,
+        width=width,
+        network_height=network_height,
+        network_width=network_width,
+        padded_height=_multiple(network_height, scale.stride),
+        padded_width=_multiple(network_width, scale.stride),
+    )
+
+
+def to_network_scale(image: RGB, frame: Frame) -> RGB:
+    """[H, W, 3] -> [padded_height, padded_width, 3] uint8; the padding mirrors the picture, so no false edge arises."""
+    size = (frame.network_width, frame.network_height)
+    smaller = frame.network_height < frame.height
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    down, across = frame.padded_height - frame.network_height, frame.padded_width - frame.network_width
+    return np.pad(small, ((0, down), (0, across), (0, 0)), mode="symmetric")
+
+
+def without_padding(probabilities: Probabilities, frame: Frame) -> Probabilities:
+    """[padded_height, padded_width, 3] -> [network_height, network_width, 3], a view."""
+    return probabilities[: frame.network_height, : frame.network_width]
+
+
+def to_camera_scale(
+    network_map: NDArray[np.float32], frame: Frame, box: tuple[int, int, int, int]
+) -> NDArray[np.float32]:
+    """The part (x, y, w, h) at camera scale of a map [network_height, network_width(, C)], resampled bilinearly.
+
+    Only the box is ever made, so memory is bounded by it. Pixel centres lie at half-integers on both scales, as in
+    `cv2.resize`; beyond the border the outermost value is continued.
+    """
+    x, y, w, h = box
+    down, across = frame.factors
+    to_source = np.array(
+        [[across, 0.0, (x + 0.5) * across - 0.5], [0.0, down, (y + 0.5) * down - 0.5]], dtype=np.float64
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    resampled = cv2.warpAffine(network_map, to_source, (w, h), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(resampled, dtype=np.float32)
+
+
+def _multiple(length: int, stride: int) -> int:
+    return -(-length // stride) * stride

@@ -1,0 +1,104 @@
+"""The manifest of a bundle: everything beside the weights that a count depends on."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+BACKGROUND, CYTOPLASM, NUCLEUS = 0, 1, 2
+CLASSES = ("background", "cytoplasm", "nucleus")
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _stays_inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+        raise ValueError(f"the file name {name!r} leaves the bundle")
+    return name
+
+
+MemberName = Annotated[str, AfterValidator(_stays_inside)]
+
+
+class Frozen(BaseModel):
+    """A value that is written once and never changed; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkFile(Frozen):
+    """One network of the bundle: input `image` uint8 [N, H, W, 3] RGB with free N, H, W; output class probabilities."""
+
+    file: MemberName
+    precision: Literal["float32", "float16", "int8"]
+    sha256: Sha256
+
+
+class NetworkScale(Frozen):
+    """How a camera picture is brought to the network: one isotropic factor, so that cells measure what they did in training."""
+
+    cell_diameter_px: float = Field(gt=8, le=512, description="apparent cell diameter at network scale, px")
+    stride: int = Field(32, ge=1, le=128, description="height and width are padded to a multiple of it")
+    default_camera_diameter_px: float = Field(
+        120.0, gt=4, description="assumed at camera scale when nothing is told and nothing can be estimated"
+    )
+    cell_diameter_um: float = Field(
+        13.5,
+        gt=1,
+        description="true diameter assumed where a camera tells only um_per_px: a leukocyte spread in a smear",
+    )
+
+
+class Separation(Frozen):
+    """Parameters of the watershed, in units of the cell diameter at network scale, so that they hold at any scale."""
+
+    foreground: float = Field(0.5, gt=0, lt=1, description="a pixel is cell where P(background) < 1 - foreground")
+    smoothing: float = Field(0.0235, ge=0, description="Gaussian sigma on the distance transform, cell diameters")
+    prominence: float = Field(0.03125, ge=0, description="least height of a seed above its saddle, cell diameters")
+    min_area: float = Field(0.15, ge=0, description="least area of a cell, in areas of a disc of the cell diameter")
+    min_nucleus: float = Field(0.05, ge=0, description="least nucleus area, in the same unit")
+    min_area_at_edge: float = Field(0.05, ge=0, description="least area of a cell cut by the border")
+    min_nucleus_at_edge: float = Field(0.02, ge=0, description="least nucleus area of a cell cut by the border")
+
+
+class Golden(Frozen):
+    """A picture with the result that every engine must reproduce before it may serve."""
+
+    image: MemberName
+    labels: MemberName
+    cells: MemberName
+    wbc_count: int = Field(ge=0)
+    cell_diameter_px: float = Field(gt=0)
+    sha256: dict[str, Sha256] = Field(description="file -> hash of image, labels and cells")
+
+
+class Provenance(Frozen):
+    """Where a model came from: enough to train it again."""
+
+    backbone: str
+    loss: str
+    recipe_sha256: Sha256
+    data_sha256: Sha256
+    seed: int
+    trained_on: tuple[str, ...]
+    created_at: str
+    package_version: str
+    ancestry: tuple[str, ...] = ()
+
+
+class Manifest(Frozen):
+    """`manifest.json` of a bundle."""
+
+    format_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+    classes: tuple[str, str, str] = CLASSES
+    scale: NetworkScale
+    separation: Separation = Separation()
+    networks: tuple[NetworkFile, ...] = ()
+    weights: NetworkFile | None = None
+    golden: tuple[Golden, ...] = ()
+    provenance: Provenance
+    metrics: dict[str, dict[str, float]] = Field(default_factory=dict, description="data set -> figure -> value")

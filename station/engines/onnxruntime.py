@@ -1,0 +1,54 @@
+"""ONNX Runtime on the CPU: runs everywhere, and is the reference that other engines are held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from station.contract.bundle import Bundle
+from station.contract.errors import EngineError
+
+INPUT, PRECISION = "image", "float32"
+
+_ERRORS_ONLY = 3
+_RUNTIME_ERRORS = (
+    ort.capi.onnxruntime_pybind11_state.Fail,
+    ort.capi.onnxruntime_pybind11_state.InvalidArgument,
+    ort.capi.onnxruntime_pybind11_state.InvalidGraph,
+    ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
+    ort.capi.onnxruntime_pybind11_state.NotImplemented,
+    ort.capi.onnxruntime_pybind11_state.RuntimeException,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxRuntimeEngine:
+    """A session with its name."""
+
+    session: Any
+    name: str
+
+    def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """[N, H, W, 3] uint8 -> [N, H, W, 3] float32. Raises EngineError where the runtime fails."""
+        try:
+            (probabilities,) = self.session.run(None, {INPUT: tiles})
+        except _RUNTIME_ERRORS as cause:
+            raise EngineError(f"{self.name} failed on a batch of shape {tiles.shape}: {cause}") from cause
+        return np.asarray(probabilities, np.float32)
+
+
+def open_network(bundle: Bundle, threads: int) -> OnnxRuntimeEngine:
+    """Load the float32 network; weights stored as float16 are widened once, by constant folding."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        session = ort.InferenceSession(bundle.network(PRECISION), options, providers=["CPUExecutionProvider"])
+    except _RUNTIME_ERRORS as cause:
+        raise EngineError(f"ONNX Runtime cannot load the model {bundle.manifest.name}: {cause}") from cause
+    return OnnxRuntimeEngine(session, f"onnxruntime {ort.__version__} {PRECISION}")
