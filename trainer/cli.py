@@ -1,0 +1,388 @@
+"""The trainer's commands: arguments in, progress and tables out. Keras is imported only where a command needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from station.contract.errors import StationError
+
+if TYPE_CHECKING:
+    from trainer.datasets.samples import Sample
+    from trainer.evaluate import ImageScore
+    from trainer.runs import RunFolder, RunRecord
+
+
+class Sentences(click.Group):
+    """Turns an expected failure into its sentence and exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StationError as failure:
+            click.echo(f"error: {failure}", err=True)
+            sys.exit(failure.exit_code)
+
+
+@click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wbc-station")
+def main() -> None:
+    """Train, evaluate and export the networks that `station` runs.
+
+    \b
+    Example:
+      trainer fit my-images -o my-model.zip
+      trainer evaluate my-model.zip my-images
+      station model install my-model.zip
+    """
+
+
+_data = click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+_layout = click.option("--layout", help="Layout of DATA; by default the first that recognises the folder.")
+_runs = click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of training runs."
+)
+_splits = click.option(
+    "--splits",
+    type=click.Path(path_type=Path),
+    help="CSV with dataset,image,role,group; only rows of the role are used.",
+)
+_cell_diameter = click.option(
+    "--cell-diameter",
+    multiple=True,
+    metavar="[SET=]PX",
+    help="Apparent cell diameter of a data set, px; default: the median measured from its masks.",
+)
+
+
+@main.command()
+@_data
+@_layout
+@_splits
+@click.option("--backbone", help="Encoder; see `trainer backbones`.")
+@click.option("--loss", help="cross_entropy, dice or cross_entropy+dice.")
+@click.option("--recipe", "recipe_name", default="station", show_default=True, help="Shipped recipe or TOML file.")
+@click.option("--weights", default="imagenet", show_default=True, help="imagenet, none, or a weights file.")
+@click.option(
+    "--weights-dir", type=click.Path(path_type=Path), help="Folder with ImageNet weights (default ./weights)."
+)
+@_cell_diameter
+@click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_runs
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Export the result to this bundle (.zip).")
+def fit(
+    data: tuple[Path, ...],
+    layout: str | None,
+    splits: Path | None,
+    backbone: str | None,
+    loss: str | None,
+    recipe_name: str,
+    weights: str,
+    weights_dir: Path | None,
+    cell_diameter: tuple[str, ...],
+    epochs: int | None,
+    seed: int,
+    runs: Path,
+    output: Path | None,
+) -> None:
+    """Train a network on the folders DATA.
+
+    Pictures are divided by group, brought to one cell size and augmented; training stops when whole held-out pictures
+    no longer improve.
+
+    \b
+    Example:
+      trainer fit my-images --weights-dir weights -o my-model.zip
+      trainer fit data/bccd data/zheng --splits data/splits.csv
+    """
+    from trainer.recipe import read_recipe
+
+    recipe = read_recipe(recipe_name, backbone=backbone, loss=loss, epochs=epochs)
+    samples = _samples(data, layout, splits, "train")
+    folder, record = _begin(recipe, samples, runs, seed, weights)
+    console = Console()
+    console.print(f"run {folder.path}: {len(samples)} pictures, {recipe.backbone}, {recipe.loss}")
+    record = _trained(samples, _diameters(samples, cell_diameter), record, folder, weights_dir, console)
+    folder.save(record)
+    console.print(_figures_table(record.metrics, f"held-out pictures, best epoch {record.best_epoch}"))
+    if output:
+        _export(folder, output, console)
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@_data
+@_layout
+@_splits
+@click.option("--role", type=click.Choice(["train", "val"]), default="val", show_default=True)
+@_cell_diameter
+@click.option("--untold", is_flag=True, help="Estimate the scale of each picture instead.")
+@click.option("--per-image", is_flag=True, help="One line per picture as well.")
+@click.option("--threads", type=int, default=0, help="Threads of ONNX Runtime; 0 = all cores.")
+def evaluate(
+    bundle: Path,
+    data: tuple[Path, ...],
+    layout: str | None,
+    splits: Path | None,
+    role: Literal["train", "val"],
+    cell_diameter: tuple[str, ...],
+    untold: bool,
+    per_image: bool,
+    threads: int,
+) -> None:
+    """Score a BUNDLE on whole pictures, through the same code as the station.
+
+    \b
+    Example:
+      trainer evaluate my-model.zip my-images
+      trainer evaluate my-model.zip data/bccd data/zheng --splits data/splits.csv \\
+          --cell-diameter bccd=162 --cell-diameter zheng=75
+    """
+    from station.contract.bundle import read_bundle
+    from station.engines import open_engine
+    from trainer.evaluate import by_dataset, score_images, told
+
+    opened = read_bundle(bundle)
+    samples = _samples(data, layout, splits, role)
+    engine = open_engine(opened, "onnxruntime", threads=threads)
+    scale_of = _estimating(opened, engine) if untold else told(_diameters(samples, cell_diameter))
+    console = Console()
+    with _progress(console) as bar:
+        task = bar.add_task("evaluating", total=len(samples))
+        scores = []
+        for score in score_images(samples, scale_of, opened.manifest, engine):
+            scores.append(score)
+            bar.advance(task)
+    if per_image:
+        _print_per_image(console, scores)
+    for dataset, own in by_dataset(scores).items():
+        console.print(_score_table(dataset, own))
+
+
+@main.command()
+@click.argument("run")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Bundle to write (.zip).")
+@click.option("--name", help="Name of the model; default: the name of the bundle.")
+@_runs
+def export(run: str, output: Path, name: str | None, runs: Path) -> None:
+    """Export a RUN to a bundle: ONNX, checked against Keras, with golden pictures.
+
+    \b
+    Example:
+      trainer export 20261124T101500-mobilenet_v2-cross-entropy-dice -o my-model.zip
+    """
+    from trainer.runs import open_run
+
+    _export(open_run(runs, run), output, Console(), name)
+
+
+@main.command()
+@click.option("--weights-dir", type=click.Path(path_type=Path), default=Path("weights"), show_default=True)
+def backbones(weights_dir: Path) -> None:
+    """List the encoders and whether their ImageNet weights are present.
+
+    \b
+    Example:
+      trainer backbones --weights-dir weights
+    """
+    from trainer.backbones import BACKBONES
+
+    table = Table("backbone", "stride", "ImageNet weights", "from")
+    for row in BACKBONES.values():
+        file = row.imagenet_file
+        present = (
+            "none exist" if file is None else f"{file} ({'here' if (weights_dir / file).is_file() else 'missing'})"
+        )
+        table.add_row(row.name, str(row.stride), present, row.imagenet_source or "")
+    Console().print(table)
+
+
+def _samples(
+    data: Sequence[Path], layout: str | None, splits: Path | None, role: Literal["train", "val"]
+) -> list[Sample]:
+    from trainer.datasets import open_datasets
+    from trainer.datasets.samples import in_role, joined_by_content
+
+    found = open_datasets(data, layout)
+    return joined_by_content(in_role(found, splits, role) if splits else found)
+
+
+def _begin(recipe: Any, samples: Sequence[Sample], runs: Path, seed: int, weights: str) -> tuple[RunFolder, RunRecord]:
+    from trainer.datasets.samples import data_digest
+    from trainer.runs import RunRecord, new_run
+
+    now = datetime.now(UTC)
+    folder = new_run(runs, recipe, now)
+    record = RunRecord(
+        run_id=folder.path.name,
+        recipe=recipe,
+        seed=seed,
+        weights=weights,
+        data_sha256=data_digest(samples),
+        sources={},
+        created_at=now.isoformat(timespec="seconds"),
+        package_version=version("wbc-station"),
+    )
+    folder.save(record)
+    return folder, record
+
+
+def _trained(
+    samples: Sequence[Sample],
+    diameters: dict[str, float],
+    record: RunRecord,
+    folder: RunFolder,
+    weights_dir: Path | None,
+    console: Console,
+) -> RunRecord:
+    from trainer.backbones import backbone, weights_file
+    from trainer.datasets.samples import grouped
+
+    row = backbone(record.recipe.backbone)
+    pretrained = weights_file(row, record.weights, weights_dir)
+    _quiet_framework()
+    import keras
+
+    from trainer.evaluate import by_dataset, summary
+    from trainer.fit import prepare, train
+    from trainer.runs import SourceRecord
+    from trainer.unet import build, load_encoder
+
+    with _progress(console) as bar:
+        task = bar.add_task("reading pictures", total=len(samples) + record.recipe.painted_fields)
+        session = prepare(samples, diameters, record, folder, lambda: bar.advance(task))
+    keras.utils.set_random_seed(record.seed)
+    model = build(row)
+    if pretrained:
+        load_encoder(model, row, pretrained)
+    with _TrainingBar(console, record.recipe.steps_per_epoch, record.recipe.epochs) as watcher:
+        trained = train(model, session, watcher)
+    held = {name: len(own) for name, own in grouped(session.held_out).items()}
+    sources = {
+        name: SourceRecord(
+            images=len(own) - held.get(name, 0),
+            held_out=held.get(name, 0),
+            cell_diameter_px=diameters[name],
+        )
+        for name, own in grouped(samples).items()
+    }
+    metrics = {f"held-out {name}": summary(own) for name, own in by_dataset(trained.scores).items()}
+    changes = {"sources": sources, "best_epoch": trained.best_epoch, "score": trained.score, "metrics": metrics}
+    return record.model_copy(update=changes)
+
+
+def _export(folder: RunFolder, output: Path, console: Console, name: str | None = None) -> None:
+    _quiet_framework()
+    from trainer.export import export_run
+
+    with console.status("exporting and checking against Keras") if console.is_terminal else _Silent():
+        report = export_run(folder, output, name or output.stem)
+    console.print(f"{output}: {report}")
+
+
+def _diameters(samples: Sequence[Sample], told: Sequence[str]) -> dict[str, float]:
+    """Cell diameter per data set: told as SET=PX or PX, else measured."""
+    from trainer.datasets.samples import grouped, median_diameter
+
+    try:
+        pairs = {name: float(px) for name, _, px in (text.rpartition("=") for text in told)}
+    except ValueError as cause:
+        raise click.BadParameter(f"{cause}; use --cell-diameter SET=PX") from cause
+    return {name: pairs.get(name) or pairs.get("") or median_diameter(own) for name, own in grouped(samples).items()}
+
+
+def _estimating(opened: Any, engine: Any) -> Any:
+    from station.contract.scale import estimate
+
+    return lambda _sample, image: estimate(image, opened.manifest, engine)
+
+
+def _score_table(dataset: str, scores: Sequence[ImageScore]) -> Table:
+    from trainer.evaluate import REGIONS, count_score, pooled, region_score
+
+    counts = count_score(scores)
+    title = (
+        f"{dataset}: {counts.images} pictures, counted exactly {counts.exact:.1%}, mean absolute error "
+        f"{counts.mean_absolute_error:.3f}, bias {counts.bias:+.3f} cells a picture"
+    )
+    table = Table("pooled pixels", "precision", "sensitivity", "specificity", "Dice", "IoU", title=title)
+    for region in REGIONS:
+        score = region_score(pooled(scores), region)
+        figures = (score.precision, score.sensitivity, score.specificity, score.dice, score.iou)
+        table.add_row(region, *(f"{figure:.4f}" for figure in figures))
+    return table
+
+
+def _print_per_image(console: Console, scores: Sequence[ImageScore]) -> None:
+    from trainer.evaluate import REGIONS, region_score
+
+    table = Table("set", "image", *(f"Dice {region}" for region in REGIONS), "counted", "true", "cell diameter px")
+    for s in scores:
+        dice = (f"{region_score(s.confusion, region).dice:.4f}" for region in REGIONS)
+        table.add_row(s.dataset, s.id, *dice, str(s.wbc_count), str(s.wbc_true), f"{s.cell_diameter_px:.0f}")
+    console.print(table)
+
+
+def _figures_table(metrics: dict[str, dict[str, float]], title: str) -> Table:
+    columns = sorted({key for figures in metrics.values() for key in figures})
+    table = Table("set", *columns, title=title)
+    for name, figures in metrics.items():
+        table.add_row(name, *(f"{figures.get(key, float('nan')):.4g}" for key in columns))
+    return table
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def _quiet_framework() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+class _Silent:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+@dataclass
+class _TrainingBar:
+    """Shows a training: a bar with time left on a terminal, one line per epoch everywhere."""
+
+    console: Console
+    steps: int
+    epochs: int
+    bar: Progress = field(init=False)
+    task: TaskID = field(init=False)
+
+    def __enter__(self) -> _TrainingBar:
+        self.bar = _progress(self.console)
+        self.task = self.bar.add_task("training", total=self.steps * self.epochs)
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def step(self, epoch: int, step: int, mean_loss: float) -> None:
+        text = f"epoch {epoch + 1}/{self.epochs} loss {mean_loss:.4f}"
+        self.bar.update(self.task, completed=epoch * self.steps + step + 1, description=text)
+
+    def epoch(self, row: dict[str, float], is_best: bool) -> None:
+        waiting = row["seconds_waiting"] / row["seconds"]
+        self.console.print(
+            f"epoch {row['epoch']:.0f}/{self.epochs}  loss {row['loss']:.4f}  score {row['score']:.4f}"
+            f"{' (best)' if is_best else ''}  {row['seconds']:.0f} s, {waiting:.1%} of it waiting for data"
+        )

@@ -1,0 +1,21 @@
+"""ALL-IDB2 crops with the masks of Banik et al.: images/ImNNN_{0,1}.tif, masks/ of the same stem (0, 155, 255)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainer.datasets.pairs import paired
+from trainer.datasets.samples import Sample
+
+LEVELS = (64, 208)
+
+
+def recognises(folder: Path) -> bool:
+    return any((folder / "images").glob("Im???_[01].tif"))
+
+
+def samples(folder: Path) -> list[Sample]:
+    """The crops come from few fields; neighbouring numbers show neighbouring cells, so five numbers are one group."""
+    numbers = {path.stem: int(path.stem[2:5]) for path in (folder / "images").glob("Im???_[01].tif")}
+    groups = {stem: f"allidb2-{number // 5 * 5:03d}" for stem, number in numbers.items()}
+    return paired(folder, "allidb2", LEVELS, groups, {})

@@ -1,0 +1,186 @@
+"""One training picture with its mask, and the rules by which samples are read and divided."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from station.contract.cells import LabelImage
+from station.contract.decoding import decode
+from station.contract.errors import StationError
+from station.contract.imaging import RGB
+from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS
+
+
+class DataError(StationError):
+    """A training folder that cannot be used as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A picture and its mask on disk.
+
+    `levels`: grey values below the first are background, below the second cytoplasm, the others nucleus. Public masks
+    are anti-aliased, so equality with the nominal values would lose the outlines.
+    `group`: pictures of one group show the same cells or neighbouring fields and must stay on one side of any split.
+    """
+
+    dataset: str
+    id: str
+    image: Path
+    mask: Path
+    group: str
+    levels: tuple[int, int]
+    wbc_count: int | None = None
+
+    def read(self) -> tuple[RGB, LabelImage]:
+        """RGB picture [H, W, 3] and its label image [H, W]. Raises DataError naming the file."""
+        image = read_image(self.image)
+        labels = read_labels(self.mask, self.levels)
+        if image.shape[:2] != labels.shape:
+            sizes = f"{image.shape[1]} x {image.shape[0]} against {labels.shape[1]} x {labels.shape[0]} px"
+            raise DataError(f"{self.image} and its mask {self.mask} differ in size ({sizes})")
+        return image, labels
+
+
+def read_image(path: Path) -> RGB:
+    """A training picture as RGB. Raises DataError naming the file."""
+    try:
+        return decode(path.read_bytes())
+    except (OSError, StationError) as cause:
+        raise DataError(f"{path}: {cause}") from cause
+
+
+def read_labels(path: Path, levels: tuple[int, int]) -> LabelImage:
+    """A grey mask (one or three equal channels) as label image, by thresholds."""
+    try:
+        grey = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (OSError, cv2.error) as cause:
+        raise DataError(f"{path}: the mask cannot be read ({cause})") from cause
+    if grey is None:
+        raise DataError(f"{path}: the mask is not a picture")
+    return labels_from_grey(grey, levels)
+
+
+def labels_from_grey(grey: NDArray[np.uint8], levels: tuple[int, int]) -> LabelImage:
+    """Grey values -> 0 background, 1 cytoplasm, 2 nucleus by the two thresholds."""
+    steps = np.array(levels)
+    return np.array([BACKGROUND, CYTOPLASM, NUCLEUS], np.uint8)[np.searchsorted(steps, grey, side="right")]
+
+
+def in_role(samples: Iterable[Sample], splits: Path, role: Literal["train", "val"]) -> list[Sample]:
+    """Those samples that a `dataset,image,role,group` table gives the role, with the group of the table."""
+    rows = _table(splits, {"dataset", "image", "role", "group"})
+    groups = {(row["dataset"], row["image"]): row["group"] for row in rows if row["role"] == role}
+    kept = [
+        replace(sample, group=groups[key])
+        for sample in samples
+        if (key := (sample.dataset, sample.image.name)) in groups
+    ]
+    if not kept:
+        raise DataError(f"{splits} gives the role '{role}' to none of the pictures found")
+    return kept
+
+
+def grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    """Samples by data set, in order of the name."""
+    by_name: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_name.setdefault(sample.dataset, []).append(sample)
+    return dict(sorted(by_name.items()))
+
+
+def joined_by_content(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples with groups merged wherever two files hold the same pixels (a leak between training and test)."""
+    group_of_content: dict[str, str] = {}
+    parent: dict[str, str] = {}
+    for sample in samples:
+        content = hashlib.sha256(read_image(sample.image).tobytes()).hexdigest()
+        first = group_of_content.setdefault(content, sample.group)
+        parent[_root(parent, sample.group)] = _root(parent, first)
+    return [replace(sample, group=_root(parent, sample.group)) for sample in samples]
+
+
+def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """(training, held out): whole groups, about `share` of each data set, drawn by `seed`."""
+    held: set[tuple[str, str]] = set()
+    for own in grouped(samples).values():
+        held |= _groups_worth(own, share, seed)
+    kept = [sample for sample in samples if (sample.dataset, sample.group) not in held]
+    out = [sample for sample in samples if (sample.dataset, sample.group) in held]
+    if not kept or not out:
+        raise DataError(
+            f"{len(samples)} pictures in {len({s.group for s in samples})} groups are too few to hold some out; "
+            "at least two groups are needed (groups.csv)"
+        )
+    return kept, out
+
+
+def median_diameter(samples: Iterable[Sample]) -> float:
+    """Median apparent cell diameter, px: of the circle with the area of each white cell that the border does not cut."""
+    diameters = [d for sample in samples for d in _diameters(read_labels(sample.mask, sample.levels))]
+    if not diameters:
+        raise DataError("no mask holds a whole white blood cell, so the cell diameter cannot be measured")
+    return round(float(np.median(diameters)), 1)
+
+
+def data_digest(samples: Iterable[Sample]) -> str:
+    """SHA-256 over names, pictures and masks: two trainings with one digest saw the same data."""
+    digest = hashlib.sha256()
+    for sample in sorted(samples, key=lambda s: (s.dataset, s.id)):
+        digest.update(f"{sample.dataset}/{sample.id}/{sample.levels}".encode())
+        digest.update(hashlib.sha256(sample.image.read_bytes()).digest())
+        digest.update(hashlib.sha256(sample.mask.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _table(path: Path, columns: set[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            if not columns <= set(reader.fieldnames or ()):
+                raise DataError(f"{path} must have the columns {', '.join(sorted(columns))}")
+            return list(reader)
+    except OSError as cause:
+        raise DataError(f"{path} cannot be read ({cause.strerror})") from cause
+
+
+def table_column(path: Path, key: str, value: str) -> dict[str, str]:
+    """Two columns of a CSV file as a mapping; empty where the file does not exist."""
+    return {row[key]: row[value] for row in _table(path, {key, value})} if path.exists() else {}
+
+
+def _root(parent: dict[str, str], group: str) -> str:
+    while parent.setdefault(group, group) != group:
+        group = parent[group]
+    return group
+
+
+def _groups_worth(samples: Sequence[Sample], share: float, seed: int) -> set[tuple[str, str]]:
+    groups = sorted({sample.group for sample in samples})
+    order = np.random.default_rng(seed).permutation(len(groups))
+    held: set[tuple[str, str]] = set()
+    wanted = share * len(samples)
+    for index in order[:-1]:
+        if sum((s.dataset, s.group) in held for s in samples) >= wanted:
+            break
+        held.add((samples[0].dataset, groups[index]))
+    return held
+
+
+def _diameters(labels: LabelImage) -> list[float]:
+    cells = (labels != BACKGROUND).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(cells, connectivity=8)
+    height, width = labels.shape
+    areas = [
+        area for x, y, w, h, area in stats[1:] if x > 0 and y > 0 and x + w < width and y + h < height and area > 50
+    ]
+    return [float(2 * np.sqrt(area / np.pi)) for area in areas]
