@@ -1,0 +1,46 @@
+"""Only one `station run` works on a database: an operating-system lock that a dead process cannot keep."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+from station.contract.errors import DatabaseError
+
+
+class RunLock:
+    """Held from `with` to its end. The file beside the database says who holds it and is never removed:
+    removing it would let two processes lock two files of one name.
+    """
+
+    def __init__(self, database: Path, *, clock: Callable[[], datetime]) -> None:
+        self._path = database.with_name(database.name + ".lock")
+        self._clock = clock
+        self._handle = -1
+
+    def __enter__(self) -> RunLock:
+        """Raises DatabaseError naming the station that is running."""
+        try:
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as cause:
+            raise DatabaseError(f"{self._path} cannot be made ({cause.strerror}); is the folder there?") from cause
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            holder = os.pread(self._handle, 200, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._handle)
+            raise DatabaseError(f"another station runs on this database already ({holder}); stop it first") from cause
+        who = f"process {os.getpid()} on {socket.gethostname()} since {self._clock().isoformat(timespec='seconds')}\n"
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, who.encode(), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._handle)

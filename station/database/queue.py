@@ -1,0 +1,105 @@
+"""The database is the queue: lease, fail, save. Each function is part of one transaction of the store."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import Session
+
+from station.contract.errors import DatabaseError
+from station.database.records import AnalysisRecord, Lease
+from station.database.tables import Analysis, CellRow, File, Image, MaskRow
+
+MOST_DEATHS = 3  # a picture during whose analysis the station died so often is put aside
+SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(minutes=10), timedelta(hours=24)
+
+
+def release(session: Session, now: datetime) -> None:
+    """Give back what a station that died had in hand: only one works on a database, so all leases are dead."""
+    for image in session.scalars(select(Image).where(Image.status == "leased")):
+        image.status, image.worker, image.since = "queued", None, now
+        if image.attempts >= MOST_DEATHS:
+            _put_aside(image, f"the station died {image.attempts} times while it was analysed", now)
+
+
+def lease(session: Session, worker: str, most: int, now: datetime) -> list[Lease]:
+    """Up to `most` fresh rows; if there are none, one that was tried before, alone.
+
+    Alone, because a picture that kills the station must not take its neighbours with it.
+    """
+    fresh = session.scalars(_in_turn(Image.status == "queued", Image.attempts == 0).limit(most)).all()
+    chosen = fresh or session.scalars(_in_turn(_again(now)).limit(1)).all()
+    for image in chosen:
+        image.status, image.worker, image.since = "leased", worker, now
+        image.attempts += 1
+    return [Lease(i.id, _present_path(session, i), i.sha256 or "", i.attempts) for i in chosen]
+
+
+def fail(session: Session, image_id: int, reason: str, now: datetime) -> None:
+    """The picture gave no result: put aside, and tried again after a pause that doubles up to a day."""
+    _put_aside(_image(session, image_id), reason, now)
+
+
+def save(session: Session, record: AnalysisRecord, now: datetime) -> None:
+    """Count, cells, masks and status of one image. The same analysis twice is kept once."""
+    image = _image(session, record.image_id)
+    if session.scalar(_same_analysis(record)) is None:
+        session.add(row := _analysis(record, now))
+        session.flush()
+        session.add(MaskRow(analysis_id=row.id, labels_png=record.labels_png, cells_png=record.cells_png))
+        session.add_all(CellRow(analysis_id=row.id, **asdict(cell)) for cell in record.cells)
+    image.status, image.reason, image.worker = "done", None, None
+    image.since, image.next_attempt_at = now, None
+
+
+def _in_turn(*conditions: ColumnElement[bool]):  # type: ignore[no-untyped-def]
+    return select(Image).where(*conditions).order_by(Image.attempts, Image.id)
+
+
+def _again(now: datetime) -> ColumnElement[bool]:
+    due = or_(Image.next_attempt_at <= now, Image.next_attempt_at > now + LONGEST_PAUSE)  # the clock was set back
+    return or_(Image.status == "queued", (Image.status == "quarantined") & (Image.attempts > 0) & due)
+
+
+def _present_path(session: Session, image: Image) -> str:
+    """A path that holds this content now; the first one may have been overwritten since."""
+    paths = session.scalars(select(File.path).where(File.image_id == image.id).order_by(File.path)).all()
+    return image.path if image.path in paths or not paths else paths[0]
+
+
+def _put_aside(image: Image, reason: str, now: datetime) -> None:
+    pause = min(SHORTEST_PAUSE * 2 ** min(image.attempts - 1, 10), LONGEST_PAUSE)
+    image.status, image.reason, image.worker = "quarantined", reason, None
+    image.since, image.next_attempt_at = now, now + pause
+
+
+def _image(session: Session, image_id: int) -> Image:
+    image = session.get(Image, image_id)
+    if image is None:
+        raise DatabaseError(f"there is no image {image_id} in the database")
+    return image
+
+
+def _same_analysis(record: AnalysisRecord):  # type: ignore[no-untyped-def]
+    return select(Analysis.id).where(
+        Analysis.image_id == record.image_id,
+        Analysis.model_sha256 == record.model_sha256,
+        Analysis.settings_sha256 == record.settings_sha256,
+        Analysis.cell_diameter_px == record.cell_diameter_px,
+    )
+
+
+def _analysis(record: AnalysisRecord, now: datetime) -> Analysis:
+    copied = (
+        *("image_id", "model_sha256", "model", "engine", "settings_sha256", "package_version"),
+        *("cell_diameter_px", "cell_diameter_source", "seconds", "width", "height"),
+    )
+    return Analysis(
+        **{name: getattr(record, name) for name in copied},
+        created_at=now,
+        flags=list(record.flags),
+        wbc_count=len(record.cells),
+        wbc_count_inside=sum(not cell.touches_edge for cell in record.cells),
+    )

@@ -1,0 +1,146 @@
+"""What passes through the door of the database: plain frozen values, no rows, no sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+Status: TypeAlias = Literal["waiting", "queued", "leased", "done", "quarantined"]
+STATUSES: tuple[Status, ...] = ("waiting", "queued", "leased", "done", "quarantined")
+
+# A fact: what the station remembers about itself, as JSON can hold it.
+Fact: TypeAlias = str | int | float | list[int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """By what a changed file is known without opening it: bytes, nanoseconds since 1970, inode."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A path as the database knows it."""
+
+    path: str
+    stamp: FileStamp
+    status: str
+    next_look_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """A complete picture that was found in the camera folder."""
+
+    path: str
+    stamp: FileStamp
+    sha256: str
+    slide: str
+    captured_at: datetime  # aware
+    rung: bool  # whether an event announced it, or a look at the folder found it
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """`new`: queued. `known`: this path held it before. `duplicate`: another name for a picture that is known."""
+
+    kind: Literal["new", "known", "duplicate"]
+    image_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A queued picture that is handed out for analysis."""
+
+    image_id: int
+    path: str
+    sha256: str
+    attempt: int  # 1 for the first
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCell:
+    """One white cell, lengths and areas in camera px."""
+
+    cell_id: int
+    x: float
+    y: float
+    bbox_x: int
+    bbox_y: int
+    bbox_w: int
+    bbox_h: int
+    area_px: int
+    nucleus_area_px: int
+    cytoplasm_area_px: int
+    nc_ratio: float | None
+    touches_edge: bool
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisRecord:
+    """One analysis with all that its count depends on."""
+
+    image_id: int
+    model_sha256: str
+    model: str
+    engine: str
+    settings_sha256: str
+    package_version: str
+    cell_diameter_px: float
+    cell_diameter_source: str
+    flags: tuple[str, ...]
+    seconds: dict[str, float]
+    cells: tuple[StoredCell, ...]
+    labels_png: bytes
+    cells_png: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenItem:
+    """A picture that is not counted, since when it is so, and why."""
+
+    image_id: int
+    path: str
+    status: str
+    reason: str | None
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """A row of `image_results`."""
+
+    image_id: int
+    path: str
+    sha256: str | None
+    slide: str
+    captured_at: datetime
+    ingested_at: datetime
+    status: str
+    reason: str | None
+    wbc_count: int | None
+    wbc_count_inside: int | None
+    wbc_count_reviewed: int | None
+    flags: tuple[str, ...]
+    cell_diameter_px: float | None
+    model: str | None
+    engine: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """An installed bundle."""
+
+    model_id: int
+    name: str
+    sha256: str
+    path: str
+    description: str
+    installed_at: datetime

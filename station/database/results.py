@@ -1,0 +1,59 @@
+"""What the database tells: results by day, what is open, how much of what. Only reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import Column, ColumnElement, MetaData, Row, Table, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from station.database.records import STATUSES, ImageResult, OpenItem
+from station.database.tables import Image, Utc
+
+_COLUMNS = (
+    *("image_id", "path", "sha256", "slide", "captured_at", "ingested_at", "status", "reason"),
+    *("wbc_count", "wbc_count_inside", "wbc_count_reviewed", "flags", "cell_diameter_px", "model", "engine"),
+)
+_MOMENTS = ("captured_at", "ingested_at")
+_results = Table("image_results", MetaData(), *(Column(name, Utc() if name in _MOMENTS else None) for name in _COLUMNS))
+
+
+def captured_between(session: Session, start: datetime, end: datetime) -> list[ImageResult]:
+    """Images captured in start <= t < end, in the order of their arrival."""
+    inside = _within(_results.c.captured_at, start, end)
+    return [_result(row) for row in session.execute(select(_results).where(inside).order_by(_results.c.image_id))]
+
+
+def ingested_elsewhere(session: Session, start: datetime, end: datetime) -> tuple[int, int]:
+    """(captured within but taken in outside, taken in within but captured outside) of start <= t < end."""
+    captured, ingested = (_within(moment, start, end) for moment in (Image.captured_at, Image.ingested_at))
+    late, early = (
+        session.scalar(select(func.count()).select_from(Image).where(one, ~other))
+        for one, other in ((captured, ingested), (ingested, captured))
+    )
+    return late or 0, early or 0
+
+
+def counts_by_status(session: Session) -> dict[str, int]:
+    """Every status with its number of images, also those without any."""
+    found = dict(session.execute(select(Image.status, func.count()).group_by(Image.status)).all())
+    return {status: found.get(status, 0) for status in STATUSES}
+
+
+def open_items(session: Session) -> list[OpenItem]:
+    """Every image that is not done, the longest first."""
+    rows: Iterable[Image] = session.scalars(select(Image).where(Image.status != "done").order_by(Image.since, Image.id))
+    return [OpenItem(row.id, row.path, row.status, row.reason, row.since) for row in rows]
+
+
+def _within(
+    moment: ColumnElement[datetime] | InstrumentedAttribute[datetime], start: datetime, end: datetime
+) -> ColumnElement[bool]:
+    return (moment >= start) & (moment < end)
+
+
+def _result(row: Row[tuple[object, ...]]) -> ImageResult:
+    fields = dict(row._mapping)
+    return ImageResult(**fields | {"flags": tuple(json.loads(fields["flags"] or "[]"))})

@@ -1,0 +1,184 @@
+"""The door of the database: one method is one transaction, plain frozen values go in and come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from station.contract.errors import DatabaseError
+from station.database import files, installed, queue, results
+from station.database.connection import READING, in_words, open_engine
+from station.database.records import (
+    Added,
+    AnalysisRecord,
+    Fact,
+    FileStamp,
+    ImageResult,
+    KnownFile,
+    Lease,
+    NewImage,
+    OpenItem,
+    StoredModel,
+)
+from station.database.schema import migrate, newest, revision
+from station.database.tables import FactRow
+
+
+class Store:
+    """An open database. `clock` gives aware moments. Every method raises DatabaseError naming file and cause."""
+
+    def __init__(self, path: Path, engine: Engine, clock: Callable[[], datetime]) -> None:
+        """Use `open` or `open_reader`."""
+        self.path, self._engine, self._clock = path, engine, clock
+
+    @classmethod
+    def open(cls, path: Path, *, clock: Callable[[], datetime], create: bool = False) -> Store:
+        """For writing, brought to this package's schema after a verified copy. `create` makes a missing one."""
+        if not path.exists() and not create:
+            raise _missing(path)
+        engine = open_engine(path)
+        with in_words(path):
+            migrate(engine, path)
+        return cls(path, engine, clock)
+
+    @classmethod
+    def open_reader(cls, path: Path, *, clock: Callable[[], datetime]) -> Store:
+        """For reading beside a running station; nothing is created, changed or migrated."""
+        if not path.exists():
+            raise _missing(path)
+        engine = open_engine(path, read_only=True)
+        with in_words(path):
+            found = revision(engine, path)
+        if found != newest():
+            raise DatabaseError(f"the database {path} has the older schema {found}; `station init` or `run` updates it")
+        return cls(path, engine, clock)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # The camera folder
+
+    def add_image(self, new: NewImage) -> Added:
+        """A complete picture: from the end of this call on, a power cut loses nothing."""
+        with self._writing() as session:
+            return files.add_image(session, new, self._clock())
+
+    def note_waiting(self, path: str, stamp: FileStamp, reason: str, slide: str) -> None:
+        """A file that is not whole yet."""
+        with self._writing() as session:
+            files.note_not_a_picture(session, path, stamp, "waiting", reason, slide, self._clock())
+
+    def quarantine_file(
+        self, path: str, stamp: FileStamp, reason: str, slide: str, *, sha256: str | None, next_look_at: datetime
+    ) -> None:
+        """A file that gives no picture; `sha256` where it could be read."""
+        with self._writing() as session:
+            files.note_not_a_picture(
+                session, path, stamp, "quarantined", reason, slide, self._clock(), sha256, next_look_at
+            )
+
+    def known_files(self) -> dict[str, KnownFile]:
+        """Every path that was ever written down, with what it held last."""
+        with self._reading() as session:
+            return files.known_files(session)
+
+    # The queue
+
+    def release_leases(self) -> None:
+        """Return what a dead station had in hand; to be called by the only one that runs."""
+        with self._writing() as session:
+            queue.release(session, self._clock())
+
+    def lease(self, worker: str, most: int) -> list[Lease]:
+        """Up to `most` images to analyse; the attempt is committed before the work begins."""
+        with self._writing() as session:
+            return queue.lease(session, worker, most, self._clock())
+
+    def fail(self, image_id: int, reason: str) -> None:
+        """A leased image that gave no result."""
+        with self._writing() as session:
+            queue.fail(session, image_id, reason, self._clock())
+
+    def save_analysis(self, record: AnalysisRecord) -> None:
+        """Count, cells and masks of a leased image, all or nothing."""
+        with self._writing() as session:
+            queue.save(session, record, self._clock())
+
+    # Models
+
+    def add_model(self, *, name: str, sha256: str, path: str, description: str) -> StoredModel:
+        """A proved bundle; the same one again gives the row that exists."""
+        with self._writing() as session:
+            return installed.add(session, name, sha256, path, description, self._clock())
+
+    def activate_model(self, model_id: int) -> None:
+        """Count with this model from the next image on."""
+        with self._writing() as session:
+            installed.activate(session, model_id, self._clock())
+
+    def rollback_model(self) -> StoredModel:
+        """Go back to the model that was active before, and to the one before that when called again."""
+        with self._writing() as session:
+            return installed.roll_back(session, self._clock())
+
+    def active_model(self) -> StoredModel | None:
+        """The model that counts, if any."""
+        with self._reading() as session:
+            return installed.active(session)
+
+    def models(self) -> list[StoredModel]:
+        """All installed models."""
+        with self._reading() as session:
+            return installed.listed(session)
+
+    # What is known
+
+    def results_between(self, start: datetime, end: datetime) -> list[ImageResult]:
+        """Images captured in start <= t < end, in the order of their arrival."""
+        with self._reading() as session:
+            return results.captured_between(session, start, end)
+
+    def ingested_elsewhere(self, start: datetime, end: datetime) -> tuple[int, int]:
+        """(captured within but taken in outside, taken in within but captured outside) of start <= t < end."""
+        with self._reading() as session:
+            return results.ingested_elsewhere(session, start, end)
+
+    def counts_by_status(self) -> dict[str, int]:
+        """Every status with its number of images."""
+        with self._reading() as session:
+            return results.counts_by_status(session)
+
+    def open_items(self) -> list[OpenItem]:
+        """Every image that is not done, the longest first."""
+        with self._reading() as session:
+            return results.open_items(session)
+
+    def fact(self, name: str) -> Fact:
+        """What the station remembers under this name; None if nothing."""
+        with self._reading() as session:
+            row = session.get(FactRow, name)
+            return row.value if row else None
+
+    def record_fact(self, name: str, value: Fact) -> None:
+        """Remember a value, instead of an earlier one."""
+        with self._writing() as session:
+            session.merge(FactRow(name=name, value=value, recorded_at=self._clock()))
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with in_words(self.path), Session(self._engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        with in_words(self.path), Session(self._engine.execution_options(**READING)) as session, session.begin():
+            yield session
+
+
+def _missing(path: Path) -> DatabaseError:
+    return DatabaseError(f"there is no database {path}; `station init` makes one, database.path names another")

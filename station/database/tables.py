@@ -1,0 +1,172 @@
+"""The rows. Times are UTC in ISO 8601 with microseconds, so that text sorts as time does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Dialect, ForeignKey, Index, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware moment as ISO 8601 text in UTC."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class Row(DeclarativeBase):
+    """What all tables have in common."""
+
+    type_annotation_map = {datetime: Utc, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012
+
+
+class Image(Row):
+    """One content. A file that never was a whole picture is a row without analyses, replaced once it is one."""
+
+    __tablename__ = "images"
+    __table_args__ = (
+        Index("images_by_status", "status", "attempts", "id"),
+        Index("images_by_capture", "captured_at"),
+        Index("images_by_arrival", "ingested_at"),
+        {"sqlite_autoincrement": True},  # an id is never used twice: it is the order of arrival
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    path: Mapped[str]
+    sha256: Mapped[str | None] = mapped_column(unique=True)
+    slide: Mapped[str]
+    captured_at: Mapped[datetime]
+    ingested_at: Mapped[datetime]
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    since: Mapped[datetime]  # of the status
+    attempts: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None]
+    next_attempt_at: Mapped[datetime | None]
+
+    paths: Mapped[list[ImagePath]] = relationship(cascade="all, delete-orphan", passive_deletes=True)
+
+
+class ImagePath(Row):
+    """A name under which a content was seen."""
+
+    __tablename__ = "image_paths"
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    first_seen: Mapped[datetime]
+
+
+class File(Row):
+    """What a path holds now: a cache that saves opening known files, and the record of whether events work."""
+
+    __tablename__ = "files"
+
+    path: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    mtime_ns: Mapped[int]
+    inode: Mapped[int]
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
+    rung: Mapped[bool]
+    next_look_at: Mapped[datetime | None]
+
+    image: Mapped[Image] = relationship()
+
+
+class Analysis(Row):
+    """One run of a model over an image. Never overwritten; the newest counts."""
+
+    __tablename__ = "analyses"
+    __table_args__ = (UniqueConstraint("image_id", "model_sha256", "settings_sha256", "cell_diameter_px"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+    created_at: Mapped[datetime]
+    model_sha256: Mapped[str]
+    model: Mapped[str]
+    engine: Mapped[str]
+    settings_sha256: Mapped[str]
+    package_version: Mapped[str]
+    cell_diameter_px: Mapped[float]
+    cell_diameter_source: Mapped[str]
+    flags: Mapped[list[str]]
+    seconds: Mapped[dict[str, Any]]
+    width: Mapped[int]
+    height: Mapped[int]
+    wbc_count: Mapped[int]
+    wbc_count_inside: Mapped[int]
+
+
+class CellRow(Row):
+    """One white cell of an analysis."""
+
+    __tablename__ = "cells"
+
+    analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id", ondelete="CASCADE"), primary_key=True)
+    cell_id: Mapped[int] = mapped_column(primary_key=True)
+    x: Mapped[float]
+    y: Mapped[float]
+    bbox_x: Mapped[int]
+    bbox_y: Mapped[int]
+    bbox_w: Mapped[int]
+    bbox_h: Mapped[int]
+    area_px: Mapped[int]
+    nucleus_area_px: Mapped[int]
+    cytoplasm_area_px: Mapped[int]
+    nc_ratio: Mapped[float | None]
+    touches_edge: Mapped[bool]
+    confidence: Mapped[float]
+
+
+class MaskRow(Row):
+    """The masks of an analysis as PNG, apart from it so that lists stay small."""
+
+    __tablename__ = "masks"
+
+    analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id", ondelete="CASCADE"), primary_key=True)
+    labels_png: Mapped[bytes]
+    cells_png: Mapped[bytes]
+
+
+class ModelRow(Row):
+    """An installed bundle."""
+
+    __tablename__ = "models"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    sha256: Mapped[str] = mapped_column(unique=True)
+    path: Mapped[str]
+    description: Mapped[str]
+    installed_at: Mapped[datetime]
+
+
+class Activation(Row):
+    """When a model began to count. The last one that was not taken back is the active one."""
+
+    __tablename__ = "activations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    activated_at: Mapped[datetime]
+    rolled_back_at: Mapped[datetime | None]
+
+    model: Mapped[ModelRow] = relationship(lazy="joined")
+
+
+class FactRow(Row):
+    """What the station remembers about itself, by name."""
+
+    __tablename__ = "facts"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[Any] = mapped_column(JSON)
+    recorded_at: Mapped[datetime]
