@@ -1,0 +1,297 @@
+"""From the camera folder to rows: a complete picture becomes a row once, anything else a row with its reason.
+
+The folder belongs to the camera: it is only read, and a file is opened only after it stood still. The
+database is the memory; what is kept here is a cache and may be lost at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Literal
+
+from station.contract.decoding import decode
+from station.contract.errors import ImageError, Incomplete, TooLarge
+from station.contract.headers import read_header
+from station.database.records import FileStamp, KnownFile, NewImage
+from station.database.store import Store
+from station.watching import Bell, FolderGone, Listing, Pauses, Settling, cause, is_container, look, stamp_of
+
+STALLED_SECONDS = 600.0  # an incomplete file that is unchanged for so long is quarantined
+
+_ZERO_TAIL = 512  # bytes; a picture that ends in so many zeros may still be being filled ...
+_ZERO_TAIL_PATIENCE = 6  # ... and must stand still for so many settle times
+_MOST_BYTES_PER_PIXEL, _MOST_BYTES_BESIDE = 8, 64e6  # four channels of 16 bits; thumbnails and metadata
+_BUSY_SECONDS = 5.0  # a tick takes no further file after so long
+_LOOK_SHARE = 10  # listing may take one part in so many of the time
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file. `reason` continues the file name; it is empty for a new picture."""
+
+    path: str
+    became: Literal["taken", "waiting", "quarantined"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TickResult:
+    """One pass over the folder."""
+
+    taken: tuple[Outcome, ...]
+    waiting: tuple[Outcome, ...]  # only those found in this pass, as below
+    quarantined: tuple[Outcome, ...]
+    degraded: str | None  # why the folder is not seen fully or not at once
+    moving: int  # files that are neither rows nor waiting yet: a single pass is over when there are none
+    next_due_seconds: float  # when the next tick is worth while, unless the bell rings before
+
+
+class Intake:
+    """The camera folder, reconciled with the database by repeated calls of `tick`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        *,
+        settle_seconds: float,
+        rescan_seconds: float,
+        max_megapixels: float,
+        zone: tzinfo,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        bell: Bell | None = None,
+        identity: tuple[int, int] | None = None,
+        files_per_tick: int = 32,
+    ) -> None:
+        """`zone`: of the camera's clock; `clock`: aware UTC; `identity`: device and inode that the folder had
+        when it was set up, without which the first folder seen is believed.
+        """
+        self.identity = identity
+        self._folder = folder.absolute()
+        self._store = store
+        self._settle_seconds, self._rescan_seconds = settle_seconds, rescan_seconds
+        self._max_megapixels, self._zone = max_megapixels, zone
+        self._clock, self._monotonic = clock, monotonic
+        self._bell, self._files_per_tick = bell, files_per_tick
+        self._settling = Settling(settle_seconds)
+        self._known: dict[str, KnownFile] = {}
+        self._pauses = Pauses()
+        self._gone: str | None = None
+        self._unlisted: tuple[str, ...] = ()
+        self._deaf: str | None = None
+        self._armed = self._rang = False
+        self._rescan_at = self._look_from = float("-inf")
+
+    def tick(self) -> TickResult:
+        """One pass, bounded in files and time: look if that is due, then take files that stand still."""
+        self._listen()
+        now = self._monotonic()
+        if now >= self._rescan_at or (self._rang and now >= self._look_from):
+            self._look(now)
+        outcomes = tuple(self._take_some())
+        return self._result(outcomes, self._monotonic())
+
+    def close(self) -> None:
+        if self._bell is not None:
+            self._bell.stop()
+
+    # Looking
+
+    def _listen(self) -> None:
+        if self._bell is not None and self._bell.event.is_set():
+            self._bell.event.clear()
+            self._rang = True
+
+    def _arm(self) -> None:
+        if self._bell is not None and not self._armed:
+            self._deaf = self._bell.arm(self._folder)
+            self._armed = self._deaf is None
+
+    def _look(self, now: float) -> None:
+        periodic, self._rang = now >= self._rescan_at, False
+        self._arm()  # before the look: a file that comes between the two must ring
+        try:
+            listing = look(self._folder)
+            self._recognise(listing)
+        except FolderGone as error:
+            self._lose(str(error))
+        else:
+            if periodic or self._gone is not None:
+                self._known = self._store.known_files()
+            self._gone, self._unlisted = None, listing.unlisted
+            self._settling.see(dict(self._undecided(listing)), now)
+        ended = self._monotonic()
+        self._look_from = ended + min(_LOOK_SHARE * (ended - now), self._rescan_seconds)
+        if periodic:
+            self._rescan_at = ended + self._rescan_seconds
+
+    def _recognise(self, listing: Listing) -> None:
+        """Where a share is not mounted one sees the empty directory below it, another inode. Another folder
+        with pictures is believed: files are known by their content.
+        """
+        if self.identity not in (None, listing.identity):
+            if not listing.files:
+                raise FolderGone(f"{self._folder}: is another folder, and empty; is the share mounted?")
+            self._armed = False  # the watch is still on the old folder
+        self.identity = listing.identity
+
+    def _lose(self, reason: str) -> None:
+        self._gone, self._armed = reason, False
+        self._settling.clear()
+
+    def _undecided(self, listing: Listing) -> Iterator[tuple[str, FileStamp]]:
+        now = self._clock()
+        for path, stamp in listing.files.items():
+            known = self._known.get(_printable(path))
+            if known is None or known.stamp != stamp or known.status == "waiting" or self._due(known, now):
+                yield path, stamp
+
+    def _due(self, known: KnownFile, now: datetime) -> bool:
+        return known.status == "quarantined" and self._pauses.over(known.next_look_at, now)
+
+    # Taking
+
+    def _take_some(self) -> Iterator[Outcome]:
+        began = now = self._monotonic()
+        for path in self._settling.ready(now)[: self._files_per_tick]:
+            outcome = self._take(path, now)
+            if outcome is not None:
+                yield outcome
+            now = self._monotonic()
+            if self._gone is not None or now - began > _BUSY_SECONDS:
+                return
+
+    def _take(self, path: str, now: float) -> Outcome | None:
+        """The outcome, or none while the file moves or when it has vanished."""
+        stamp = self._settling.stamp(path)
+        try:
+            data = self._read(path, stamp, now)
+        except FileNotFoundError:
+            self._settling.forget(path)
+            return None
+        except OSError as error:
+            return self._unreadable(path, stamp, error)
+        except ImageError as error:
+            return self._quarantine(path, stamp, str(error), None)
+        return None if data is None else self._judge(path, stamp, data, now)
+
+    def _read(self, path: str, stamp: FileStamp, now: float) -> bytes | None:
+        """The whole file, or none if it changed since it came to rest or while it was read."""
+        _refuse_unread(path, stamp, self._max_megapixels)
+        if (found := stamp_of(Path(path).stat())) == stamp:
+            data = Path(path).read_bytes()
+            if (found := stamp_of(Path(path).stat())) == stamp and len(data) == stamp.size:
+                return data
+        self._settling.note(path, found, now)
+        return None
+
+    def _judge(self, path: str, stamp: FileStamp, data: bytes, now: float) -> Outcome | None:
+        still_for = self._settling.still_for(path, now)
+        stalled = still_for >= STALLED_SECONDS or self._is(path, "quarantined")
+        sha256 = hashlib.sha256(data).hexdigest()
+        try:
+            decode(data, max_megapixels=self._max_megapixels)
+        except Incomplete as error:
+            if stalled:
+                return self._quarantine(path, stamp, f"unchanged for ten minutes and still {error}", sha256)
+            return self._wait(path, stamp, str(error))
+        except ImageError as error:
+            return self._quarantine(path, stamp, str(error), sha256)
+        # Copying programs set the final size first: a BMP whose rest is zeros decodes with a black band.
+        patience = _ZERO_TAIL_PATIENCE * self._settle_seconds
+        if still_for < patience and data.count(0, -_ZERO_TAIL) == _ZERO_TAIL:
+            self._settling.hold(path, patience)
+            return None
+        return self._add(path, stamp, sha256, read_header(data).captured_at)
+
+    def _unreadable(self, path: str, stamp: FileStamp, error: OSError) -> Outcome | None:
+        try:
+            look(self._folder)
+        except FolderGone as gone:  # a share that drops fails for every file: that is no reason against one
+            self._lose(str(gone))
+            return None
+        return self._quarantine(path, stamp, f"cannot be read ({cause(error)})", None)
+
+    # Writing down
+
+    def _add(self, path: str, stamp: FileStamp, sha256: str, told: datetime | None) -> Outcome:
+        captured_at = _capture_time(told, stamp, self._zone)
+        rung = self._bell is not None and self._bell.rang_for(path)
+        image = NewImage(_printable(path), stamp, sha256, self._slide(path), captured_at, rung)
+        added = self._store.add_image(image)
+        self._pauses.forget(path)
+        self._remember(path, stamp, "queued")
+        return Outcome(path, "taken", "" if added.kind == "new" else added.kind)
+
+    def _wait(self, path: str, stamp: FileStamp, reason: str) -> Outcome:
+        self._store.note_waiting(_printable(path), stamp, reason, self._slide(path))
+        self._remember(path, stamp, "waiting")
+        return Outcome(path, "waiting", reason)
+
+    def _quarantine(self, path: str, stamp: FileStamp, reason: str, sha256: str | None) -> Outcome:
+        again, slide = self._clock() + self._pauses.after(path, stamp), self._slide(path)
+        self._store.quarantine_file(_printable(path), stamp, reason, slide, sha256=sha256, next_look_at=again)
+        self._remember(path, stamp, "quarantined", again)
+        return Outcome(path, "quarantined", reason)
+
+    def _remember(self, path: str, stamp: FileStamp, status: str, again: datetime | None = None) -> None:
+        self._known[_printable(path)] = KnownFile(_printable(path), stamp, status, again)
+        if status == "waiting":
+            self._settling.hold(path, STALLED_SECONDS)
+        else:
+            self._settling.forget(path)
+
+    def _slide(self, path: str) -> str:
+        below = Path(path).parent.relative_to(self._folder).as_posix()
+        return _printable(self._folder.name if below == "." else below)
+
+    def _result(self, outcomes: tuple[Outcome, ...], now: float) -> TickResult:
+        taken, waiting, quarantined = (
+            tuple(outcome for outcome in outcomes if outcome.became == word)
+            for word in ("taken", "waiting", "quarantined")
+        )
+        moving = sum(not self._is(path, "waiting") for path in self._settling)
+        look_due = max(self._look_from, now) if self._rang else self._rescan_at
+        due = min(look_due - now, self._settling.next_ready(now))
+        return TickResult(taken, waiting, quarantined, self._degraded(), moving, max(0.0, due))
+
+    def _is(self, path: str, status: str) -> bool:
+        known = self._known.get(_printable(path))
+        return known is not None and known.status == status and known.stamp == self._settling.stamp(path)
+
+    def _degraded(self) -> str | None:
+        if self._gone is not None:
+            return self._gone
+        unlisted = (f"sub-folder cannot be listed: {name}" for name in self._unlisted)
+        return "; ".join(filter(None, (self._deaf, *unlisted))) or None
+
+
+def _refuse_unread(path: str, stamp: FileStamp, max_megapixels: float) -> None:
+    """Raise `ImageError` for what need not be opened."""
+    if is_container(path):
+        raise ImageError("is a Leica .lif container; export single pictures as BMP, TIFF, JPEG or PNG")
+    if path != _printable(path):
+        raise ImageError("has a name that is not valid UTF-8; rename it")
+    if stamp.size > max_megapixels * 1e6 * _MOST_BYTES_PER_PIXEL + _MOST_BYTES_BESIDE:
+        raise TooLarge(
+            f"is {stamp.size / 1e6:.0f} MB long, more than a picture within "
+            f"limits.max_megapixels = {max_megapixels:g} needs"
+        )
+
+
+def _capture_time(told: datetime | None, stamp: FileStamp, zone: tzinfo) -> datetime:
+    """When the picture was taken, in UTC: as the camera says, else when the file was last written."""
+    if told is not None:
+        return told.replace(tzinfo=zone).astimezone(UTC)
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=stamp.mtime_ns // 1000)
+
+
+def _printable(path: str) -> str:
+    """The path as the database can hold it: bytes that are no UTF-8 are written as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,132 @@
+"""station.toml -> one frozen Settings. An unknown key names the known ones; relative paths are relative to the file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from station.contract.errors import SettingsError
+from station.contract.manifest import Frozen
+
+CONFIG_VARIABLE = "WBC_STATION_CONFIG"
+DEFAULT_FILE = Path("station.toml")
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as cause:
+        raise ValueError(f"'{name}' is no time zone of this machine; use a name such as Europe/Berlin") from cause
+    return name
+
+
+class Camera(Frozen):
+    """Where pictures come from, and how large cells are in them."""
+
+    folder: Path
+    cell_diameter_px: Annotated[float, Field(gt=4, le=2000)] | Literal["auto"] = "auto"
+    um_per_px: float | None = Field(None, gt=0)
+    settle_seconds: float = Field(2.0, ge=0)
+    rescan_seconds: float = Field(60.0, gt=0)
+
+
+class Database(Frozen):
+    """Where counts and masks are kept."""
+
+    path: Path
+
+
+class Engine(Frozen):
+    """What runs the network."""
+
+    name: str = "auto"
+    threads: int = Field(0, ge=0)
+
+
+class Report(Frozen):
+    """How a day is summed up."""
+
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+
+class Limits(Frozen):
+    """What is refused before it costs memory."""
+
+    max_megapixels: float = Field(50.0, gt=0)
+
+
+class Settings(Frozen):
+    """All settings of a station."""
+
+    camera: Camera
+    database: Database
+    engine: Engine = Engine()
+    report: Report = Report()
+    limits: Limits = Limits()
+
+    @property
+    def sha256(self) -> str:
+        """Digest of what a count depends on: scale and limits, not paths or time zone."""
+        relevant = self.model_dump_json(include={"camera": {"cell_diameter_px", "um_per_px"}, "limits": True})
+        return hashlib.sha256(relevant.encode()).hexdigest()
+
+
+def settings_path(told: Path | None) -> Path:
+    """The file that a command reads: --config, else $WBC_STATION_CONFIG, else ./station.toml."""
+    return told or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
+
+
+def read_settings(path: Path) -> Settings:
+    """Settings from a file. Raises SettingsError naming the file, the key and the way out."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as cause:
+        raise SettingsError(
+            f"there is no settings file {path}; `station init` makes one, --config names another"
+        ) from cause
+    except OSError as cause:
+        raise SettingsError(f"{path} cannot be read ({cause.strerror})") from cause
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+        raise SettingsError(f"{path} is not valid TOML: {cause}") from cause
+    try:
+        settings = Settings.model_validate(table)
+    except ValidationError as cause:
+        raise SettingsError(f"{path}: {_sentence(cause)}") from cause
+    return _anchored(settings, path.resolve().parent)
+
+
+def known_keys() -> dict[str, tuple[str, ...]]:
+    """Section -> keys, in order: what station.toml may hold."""
+    sections: dict[str, Any] = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {name: tuple(section.model_fields) for name, section in sections.items()}
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    camera = settings.camera.model_copy(update={"folder": folder / settings.camera.folder.expanduser()})
+    database = settings.database.model_copy(update={"path": folder / settings.database.path.expanduser()})
+    return settings.model_copy(update={"camera": camera, "database": database})
+
+
+def _sentence(cause: ValidationError) -> str:
+    first = cause.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if part not in ("float", "constrained-float", "literal['auto']"))
+    if first["type"] == "extra_forbidden":
+        return f"the setting '{key}' is unknown; known: {_known_beside(first['loc'])}"
+    if first["type"] == "missing":
+        return f"the setting '{key}' is missing"
+    return f"{key}: {first['msg'].removeprefix('Value error, ')} (found {first['input']!r})"
+
+
+def _known_beside(place: tuple[int | str, ...]) -> str:
+    keys = known_keys()
+    return ", ".join(keys if len(place) == 1 else keys[str(place[0])])

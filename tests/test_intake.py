@@ -1,0 +1,537 @@
+"""The camera folder against the real database: real files, fake clocks."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sqlite3
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from watchdog.events import FileOpenedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from station.database.store import Store
+from station.intake import Intake, TickResult
+from station.watching import Bell, FolderGone, Settling, look, scan
+
+SETTLE, RESCAN = 5.0, 30.0
+START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+
+_PICTURES = "image_results where status not in ('waiting', 'quarantined')"
+
+
+class Clock:
+    """Seconds that pass only when told to; the wall clock goes with them."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def utc(self) -> datetime:
+        return START + timedelta(seconds=self.seconds - 1000)
+
+
+class Bench:
+    """A camera folder, a database, and an intake between them that can be started anew."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "camera"
+        self.folder.mkdir()
+        self.database = root / "station.db"
+        self.clock = Clock()
+        self.store = Store.open(self.database, clock=self.clock.utc, create=True)
+        self.start()
+
+    def start(self, **options: object) -> Intake:
+        self.intake = Intake(
+            self.folder,
+            self.store,
+            settle_seconds=SETTLE,
+            max_megapixels=50,
+            zone=ZoneInfo("Europe/Berlin"),
+            clock=self.clock.utc,
+            monotonic=self.clock,
+            **{"rescan_seconds": RESCAN, **options},  # type: ignore[arg-type]
+        )
+        return self.intake
+
+    def after(self, seconds: float) -> TickResult:
+        self.clock.seconds += seconds
+        return self.intake.tick()
+
+    def settled(self) -> TickResult:
+        """See what is new, let it settle, take it."""
+        self.after(RESCAN)
+        return self.after(SETTLE)
+
+    def images(self) -> dict[str, tuple[str, str, str]]:
+        """Path below the folder -> (sha256, slide, captured_at) of all images."""
+        with sqlite3.connect(self.database) as connection:
+            rows = connection.execute(f"select path, sha256, slide, captured_at from {_PICTURES}").fetchall()
+        return {os.path.relpath(path, self.folder): tuple(rest) for path, *rest in rows}
+
+    def hashes(self) -> list[str]:
+        with sqlite3.connect(self.database) as connection:
+            return sorted(row[0] for row in connection.execute(f"select sha256 from {_PICTURES}"))
+
+    def status(self, name: str) -> str | None:
+        known = self.store.known_files().get(str(self.folder / name))
+        return known and known.status
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.intake.close()
+    made.store.close()
+
+
+def picture(seed: int = 0, suffix: str = ".bmp") -> bytes:
+    pixels = np.random.default_rng(seed).integers(1, 256, (60, 80, 3), np.uint8)
+    return cv2.imencode(suffix, pixels)[1].tobytes()
+
+
+@contextmanager
+def opened_in(folder: Path) -> Iterator[list[str]]:
+    """The names of the files that are opened in the block, as the kernel reports them."""
+    names: list[str] = []
+    seen_last = threading.Event()
+
+    class Ears(FileSystemEventHandler):
+        def on_opened(self, event: FileSystemEvent) -> None:
+            name = Path(str(event.src_path)).name
+            seen_last.set() if name == "last" else names.append(name)
+
+    observer = Observer()
+    observer.schedule(Ears(), str(folder), event_filter=[FileOpenedEvent])
+    observer.start()
+    yield names
+    (folder / "last").write_bytes(b"")
+    assert seen_last.wait(10)
+    observer.stop()
+    observer.join()
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+# A file becomes an image when it is whole, and not before
+
+
+def test_a_file_is_taken_only_after_it_stood_still_also_at_start(bench: Bench) -> None:
+    (bench.folder / "a.bmp").write_bytes(picture())
+    first = bench.after(0)
+    assert (first.taken, first.moving, first.next_due_seconds) == ((), 1, SETTLE)
+    assert bench.after(SETTLE - 0.1).taken == ()
+    result = bench.after(0.1)
+    assert [outcome.path for outcome in result.taken] == [str(bench.folder / "a.bmp")]
+    assert (result.moving, bench.status("a.bmp")) == (0, "queued")
+    assert bench.images()["a.bmp"][0] == sha(picture())
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif", ".jpg", ".png"])
+@pytest.mark.parametrize("reserved", [False, True])
+@pytest.mark.parametrize("ticks", [1, 3])
+def test_a_file_written_in_pieces_is_counted_once_and_whole(
+    bench: Bench, suffix: str, reserved: bool, ticks: int
+) -> None:
+    """Growing, and with its final size set first; with pauses shorter and longer than the settle time."""
+    data, path = picture(3, suffix), bench.folder / f"a{suffix}"
+    bench.start(rescan_seconds=1)
+    if reserved:
+        path.write_bytes(bytes(len(data)))
+    step = len(data) // 8 + 1
+    for at in range(0, len(data), step):
+        for _ in range(ticks):
+            bench.after(SETTLE - 0.5)
+        with path.open("r+b" if path.exists() else "wb") as file:
+            file.seek(at)
+            file.write(data[at : at + step])
+        _touch(path, bench.clock)
+    for _ in range(20):
+        bench.after(SETTLE)
+    assert bench.hashes() == [sha(data)]
+
+
+def _touch(path: Path, clock: Clock) -> None:
+    """Real writes of a test fall into one tick of the file system's clock."""
+    moment = int((START.timestamp() + clock.seconds) * 1e9)
+    os.utime(path, ns=(moment, moment))
+
+
+def test_a_file_that_changes_between_look_and_opening_settles_anew(bench: Bench) -> None:
+    path = bench.folder / "a.bmp"
+    path.write_bytes(picture(1))
+    bench.after(0)
+    path.write_bytes(picture(2) + b"more")
+    with opened_in(bench.folder) as opened:
+        assert bench.after(SETTLE).taken == ()
+    assert opened == []
+    path.write_bytes(picture(2))
+    assert bench.after(SETTLE).taken == ()
+    with opened_in(bench.folder) as opened:
+        assert len(bench.after(SETTLE).taken) == 1
+    assert opened == ["a.bmp"]
+    assert bench.images()["a.bmp"][0] == sha(picture(2))
+
+
+def test_a_cut_file_waits_without_end_and_is_taken_when_it_is_whole(bench: Bench) -> None:
+    path, data = bench.folder / "a.bmp", picture()
+    path.write_bytes(data[: len(data) // 2])
+    result = bench.settled()
+    assert (result.waiting[0].path, result.moving) == (str(path), 0)
+    assert "shorter than its header says" in result.waiting[0].reason
+    assert bench.status("a.bmp") == "waiting"
+    stalled = bench.after(600)
+    assert "unchanged for ten minutes and still is shorter" in stalled.quarantined[0].reason
+    for _ in range(48):
+        assert not bench.after(1795).waiting and not bench.after(SETTLE).waiting
+    assert bench.status("a.bmp") == "quarantined"
+    path.write_bytes(data)
+    assert len(bench.settled().taken) == 1
+    assert (bench.status("a.bmp"), bench.images()["a.bmp"][0]) == ("queued", sha(data))
+
+
+def test_an_empty_file_waits(bench: Bench) -> None:
+    (bench.folder / "a.png").touch()
+    assert bench.settled().waiting[0].reason == "is empty"
+
+
+def test_renamed_into_place_is_taken_under_its_final_name(bench: Bench) -> None:
+    part = bench.folder / "a.bmp.filepart"
+    part.write_bytes(picture())
+    assert bench.settled().moving == 0
+    part.rename(bench.folder / "a.bmp")
+    assert [Path(outcome.path).name for outcome in bench.settled().taken] == ["a.bmp"]
+
+
+def test_a_file_that_vanishes_while_it_settles_is_forgotten(bench: Bench) -> None:
+    (bench.folder / "a.bmp").write_bytes(picture())
+    bench.after(0)
+    (bench.folder / "a.bmp").unlink()
+    result = bench.after(SETTLE)
+    assert (result.taken, result.moving, bench.status("a.bmp")) == ((), 0, None)
+
+
+# What is no picture is a row with its reason, and looked at again
+
+
+def _png_claiming(width: int, height: int) -> bytes:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def _stack() -> bytes:
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.zeros((3, 20, 20), np.uint8), photometric="minisblack")
+    return out.getvalue()
+
+
+REFUSED = {
+    "text.bmp": (b"Patient: see the other folder\n", "is text"),
+    "huge.png": (_png_claiming(20_000, 20_000), r"limits.max_megapixels = 50"),
+    "stack.tif": (_stack(), "holds 3 pages"),
+    "project.lif": (b"\x70\0\0\0 anything", "is a Leica .lif container"),
+    "caf\udce9.bmp": (picture(), "not valid UTF-8; rename it"),
+}
+
+
+def test_each_odd_file_gets_its_reason_and_stops_nothing(bench: Bench) -> None:
+    for name, (data, _) in REFUSED.items():
+        (bench.folder / name).write_bytes(data)
+    (bench.folder / "good.bmp").write_bytes(picture(1))
+    (bench.folder / "x.bmp").mkdir()
+    (bench.folder / "x.bmp" / "inside.bmp").write_bytes(picture(2))
+    result = bench.settled()
+    reasons = {Path(outcome.path).name: outcome.reason for outcome in result.quarantined}
+    assert reasons.keys() == REFUSED.keys()
+    assert not [name for name, (_, words) in REFUSED.items() if words not in reasons[name]]
+    assert bench.images().keys() == {"good.bmp", "x.bmp/inside.bmp"}
+    statuses = {known.status for known in bench.store.known_files().values()}
+    assert statuses == {"quarantined", "queued"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
+def test_an_unreadable_file_is_quarantined_and_taken_once_it_can_be_read(bench: Bench) -> None:
+    path = bench.folder / "a.bmp"
+    path.write_bytes(picture())
+    path.chmod(0)
+    assert bench.settled().quarantined[0].reason == "cannot be read (permission denied)"
+    path.chmod(0o644)  # changes neither size nor time: found by looking again
+    bench.after(600)
+    assert len(bench.after(SETTLE).taken) == 1
+
+
+def test_a_read_error_is_the_reason_of_that_file_alone(bench: Bench) -> None:
+    mem = Path("/proc/self/mem")  # its first byte cannot be read by anyone
+    if not mem.exists():
+        pytest.skip("needs a file whose reading fails, as Linux has it in /proc")
+    (bench.folder / "bad sector.bmp").symlink_to(mem)
+    (bench.folder / "good.bmp").write_bytes(picture())
+    result = bench.settled()
+    assert result.quarantined[0].reason == "cannot be read (input/output error)"
+    assert len(result.taken) == 1 and result.degraded is None
+
+
+def test_a_refused_file_is_left_alone_for_longer_and_longer_but_never_given_up(bench: Bench) -> None:
+    (bench.folder / "a.bmp").write_bytes(b"this is text")
+    looks = []
+    bench.start(files_per_tick=4)
+    for minute in range(0, 6 * 24 * 60, 5):
+        bench.after(300 - SETTLE)
+        if bench.after(SETTLE).quarantined:
+            looks.append(minute)
+    gaps = np.diff(looks)
+    assert list(gaps[:4]) == [15, 25, 45, 85]  # 10, 20, 40, 80 minutes and up to one look every five
+    assert gaps.max() <= 24 * 60 + 5 and len(gaps) >= 9
+
+
+def test_a_clock_that_was_set_back_does_not_put_off_the_next_look(bench: Bench) -> None:
+    (bench.folder / "a.bmp").write_bytes(b"this is text")
+    assert bench.settled().quarantined
+    assert not bench.settled().quarantined
+    wall = bench.clock.utc
+    bench.clock.utc = lambda: wall() - timedelta(days=90)  # type: ignore[method-assign]
+    bench.start()
+    assert bench.settled().quarantined
+
+
+def test_a_refused_file_with_new_content_is_taken(bench: Bench) -> None:
+    path = bench.folder / "a.bmp"
+    path.write_bytes(b"this is text")
+    bench.settled()
+    path.write_bytes(picture())
+    assert len(bench.settled().taken) == 1
+    assert bench.status("a.bmp") == "queued"
+
+
+# Identity is the content
+
+
+def test_a_known_file_is_not_opened_again_not_even_after_a_restart(bench: Bench) -> None:
+    path = bench.folder / "a.bmp"
+    path.write_bytes(picture())
+    bench.settled()
+    bench.start()
+    with opened_in(bench.folder) as opened:
+        assert [bench.settled() for _ in range(3)][-1].moving == 0
+    assert opened == []
+
+
+def test_the_same_content_under_another_name_is_one_image(bench: Bench) -> None:
+    (bench.folder / "a.bmp").write_bytes(picture())
+    bench.settled()
+    (bench.folder / "copy.bmp").write_bytes(picture())
+    result = bench.settled()
+    assert result.taken[0].reason != ""
+    assert len(bench.images()) == 1 and bench.status("copy.bmp") is not None
+
+
+def test_a_reused_name_with_the_same_size_and_time_is_another_image(bench: Bench) -> None:
+    path, other = bench.folder / "a.bmp", bench.folder / "other.tmp"
+    path.write_bytes(picture(1))
+    bench.settled()
+    status = path.stat()
+    other.write_bytes(picture(2))
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+    assert path.stat().st_size == status.st_size
+    assert len(bench.settled().taken) == 1
+    assert bench.hashes() == sorted([sha(picture(1)), sha(picture(2))])
+
+
+def test_the_sub_folder_is_the_slide(bench: Bench) -> None:
+    for number, name in enumerate(("a.bmp", "S-17/b.bmp", "2026/S-18/c.BMP")):
+        path = bench.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+    bench.settled()
+    slides = {name: slide for name, (_, slide, _) in bench.images().items()}
+    assert slides == {"a.bmp": "camera", "S-17/b.bmp": "S-17", "2026/S-18/c.BMP": "2026/S-18"}
+
+
+def test_the_time_is_the_cameras_in_its_zone_else_the_files(bench: Bench) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2026:07:01 00:30:00"
+    Image.new("RGB", (20, 20), (200, 100, 90)).save(bench.folder / "told.jpg", exif=exif)
+    plain = bench.folder / "plain.bmp"
+    plain.write_bytes(picture())
+    os.utime(plain, ns=(0, 1_782_000_000_123_456_789))
+    bench.settled()
+    times = {name: captured_at for name, (_, _, captured_at) in bench.images().items()}
+    assert times["told.jpg"].startswith("2026-06-30T22:30:00")
+    assert times["plain.bmp"].startswith(datetime.fromtimestamp(1_782_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+
+
+# The folder
+
+
+def test_a_tick_takes_a_bounded_number_of_files(bench: Bench) -> None:
+    for number in range(5):
+        (bench.folder / f"{number}.bmp").write_bytes(picture(number))
+    bench.start(files_per_tick=2)
+    result = bench.settled()
+    assert (len(result.taken), result.moving, result.next_due_seconds) == (2, 3, 0)
+    assert [len(bench.after(0).taken) for _ in range(3)] == [2, 1, 0]
+
+
+def test_a_folder_that_is_gone_is_degraded_and_changes_nothing(bench: Bench) -> None:
+    """Gone, then an empty directory in its place as below an unmounted share, then back."""
+    away = bench.folder.with_name("away")
+    (bench.folder / "a.bmp").write_bytes(picture(1))
+    bench.settled()
+    (bench.folder / "b.bmp").write_bytes(picture(2))
+    bench.after(RESCAN)
+    bench.folder.rename(away)
+    assert "cannot be listed (no such file or directory)" in str(bench.after(RESCAN).degraded)
+    bench.folder.mkdir()
+    assert "is another folder, and empty" in str(bench.after(RESCAN).degraded)
+    assert bench.status("a.bmp") == "queued"
+    bench.folder.rmdir()
+    away.rename(bench.folder)
+    back = bench.after(RESCAN)
+    assert (back.degraded, back.moving) == (None, 1)
+    assert len(bench.after(SETTLE).taken) == 1
+    assert bench.images().keys() == {"a.bmp", "b.bmp"}
+
+
+def test_the_wrong_empty_folder_is_known_at_start(bench: Bench) -> None:
+    bench.start(identity=(1, 2))
+    assert "is another folder, and empty" in str(bench.after(0).degraded)
+    (bench.folder / "a.bmp").write_bytes(picture())
+    assert bench.after(RESCAN).degraded is None
+    assert bench.intake.identity == look(bench.folder).identity
+
+
+def test_scan_passes_over_litter_and_links(tmp_path: Path) -> None:
+    wanted = {"a.bmp", "B.TIF", "c.jpeg", "deep/er/d.png", "e.dib", "named.bmp/f.jpg", "g.lif"}
+    litter = {
+        ".hidden.bmp",
+        "._a.bmp",
+        "~a.bmp",
+        "a.bmp~",
+        "a.bmp.part",
+        "a.bmp.crdownload",
+        "Thumbs.db",
+        "n.txt",
+    }
+    below = {".trash/a.bmp", "@eaDir/a.bmp", "$RECYCLE.BIN/a.bmp"}
+    for name in wanted | litter | below:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "nothing.bmp").symlink_to(tmp_path / "missing.bmp")
+    os.mkfifo(tmp_path / "pipe.bmp")
+    assert {os.path.relpath(path, tmp_path) for path in scan(tmp_path)} == wanted
+    with pytest.raises(FolderGone, match="not a directory"):
+        scan(tmp_path / "a.bmp")
+
+
+def test_nothing_in_the_folder_is_changed(bench: Bench) -> None:
+    for name, data in (("a.bmp", picture()), ("b.bmp", b"text"), ("c.bmp", picture()[:100])):
+        (bench.folder / name).write_bytes(data)
+    bench.folder.chmod(0o555)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in bench.folder.iterdir()}
+    bench.settled()
+    bench.after(700)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in bench.folder.iterdir()} == before
+    bench.folder.chmod(0o755)
+
+
+# The bell
+
+
+def test_the_bell_shortens_the_way_and_is_recorded(bench: Bench) -> None:
+    bell = Bell()
+    bench.start(bell=bell)
+    assert bench.after(0).degraded is None
+    (bench.folder / "sub").mkdir()
+    assert bell.event.wait(10)
+    bench.after(0.5)
+    path = bench.folder / "a.bmp"
+    part = bench.folder / "a.part"
+    part.write_bytes(picture())
+    part.rename(path)
+    assert bell.event.wait(10)
+    assert bench.after(0.5).moving == 1  # long before the next rescan
+    assert len(bench.after(SETTLE).taken) == 1
+    with sqlite3.connect(bench.database) as connection:
+        assert connection.execute("select rung from files").fetchall() == [(1,)]
+
+
+def test_reading_does_not_ring_the_bell(bench: Bench) -> None:
+    bell = Bell()
+    path = bench.folder / "a.bmp"
+    path.write_bytes(picture())
+    assert bell.arm(bench.folder) is None
+    path.read_bytes()
+    (bench.folder / "notes.txt").write_text("not a picture")
+    (bench.folder / "last.bmp").touch()
+    assert bell.event.wait(10)
+    bell.stop()
+    assert (bell.rang_for(str(path)), bell.rang_for(str(bench.folder / "last.bmp"))) == (False, True)
+
+
+def test_without_a_bell_every_file_is_found_by_listing_and_the_reason_is_said(tmp_path: Path) -> None:
+    assert "cannot be watched (no such file or directory)" in str(Bell().arm(tmp_path / "missing"))
+
+
+def test_the_bell_follows_the_folder_when_it_is_made_anew(bench: Bench) -> None:
+    bell = Bell()
+    bench.start(bell=bell)
+    bench.after(0)
+    bench.folder.rename(bench.folder.with_name("away"))
+    bench.folder.mkdir()
+    (bench.folder / "a.bmp").write_bytes(picture(1))
+    assert bench.after(RESCAN).degraded is None
+    bench.after(RESCAN)
+    bell.event.clear()
+    (bench.folder / "b.bmp").write_bytes(picture(2))
+    assert bell.event.wait(10)
+
+
+# Settling alone
+
+
+@pytest.fixture
+def stamp(tmp_path: Path) -> Callable[[bytes], object]:
+    def write(data: bytes) -> object:
+        (tmp_path / "s.bmp").write_bytes(data)
+        return scan(tmp_path)[str(tmp_path / "s.bmp")]
+
+    return write
+
+
+def test_settling_counts_from_the_last_change(stamp: Callable[[bytes], object]) -> None:
+    settling = Settling(5)
+    settling.see({"a": stamp(b"1")}, 0)
+    settling.see({"a": stamp(b"12")}, 3)
+    assert settling.ready(7.9) == [] and settling.next_ready(7) == 1
+    assert settling.ready(8) == ["a"]
+    settling.hold("a", 60)
+    assert settling.ready(62) == [] and settling.ready(63) == ["a"]
+    settling.see({"a": stamp(b"123")}, 70)
+    assert settling.ready(75) == ["a"]
+    settling.see({}, 80)
+    assert len(settling) == 0 and settling.next_ready(80) == float("inf")
