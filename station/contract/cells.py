@@ -116,7 +116,7 @@ def decode_mask(png: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
     mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
     if mask is None or mask.ndim != 2:
         raise ImageError("is not a mask: one grey channel was expected")
-    return mask
+    return np.asarray(mask, np.uint16) if mask.dtype == np.uint16 else np.asarray(mask, np.uint8)
 
 
 def _territories(foreground: NDArray[np.bool_], diameter_px: float, how: Separation) -> NDArray[np.int32]:
@@ -125,13 +125,14 @@ def _territories(foreground: NDArray[np.bool_], diameter_px: float, how: Separat
     sigma = how.smoothing * diameter_px
     if sigma > 0:
         distance = cv2.GaussianBlur(distance, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    relief = np.asarray(distance, np.float32)
     count, components, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     territory = np.zeros(mask.shape, np.int32)
     next_id = 1
     for component in range(1, count):
         window = _window(stats[component], mask.shape)
         own = (components[window] == component).astype(np.uint8)
-        parts = _flood(distance[window], own, how.prominence * diameter_px)
+        parts = _flood(relief[window], own, how.prominence * diameter_px)
         free = (territory[window] == 0) & (own | (mask[window] == 0)).astype(bool) & (parts > 0)
         territory[window][free] = parts[free] + (next_id - 1)
         next_id += int(parts.max())

@@ -1,4 +1,4 @@
-"""Camera scale and network scale: one isotropic factor between them, and probabilities brought back without a full-size copy."""
+"""Camera scale and network scale: one isotropic factor between them, and the way back without a full-size copy."""
 
 from __future__ import annotations
 

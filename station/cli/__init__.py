@@ -1,0 +1,59 @@
+"""The station's commands. The list below is all that `station --help` loads: a command's module comes with its call."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from station.contract.errors import StationError
+
+# name -> what `station --help` says of it; the module of that name in this folder holds the command `command`
+COMMANDS = {
+    "init": "Make a settings file and a database, and install the starter model.",
+    "run": "Watch the camera folder and count every picture.",
+    "segment": "Count the white cells of single pictures, without a database.",
+    "report": "Sum up a day.",
+    "status": "Say what the station knows: queue, waiting and quarantined files, model.",
+    "model": "List, install, activate and roll back models.",
+    "demo": "Let a simulated camera fill a folder and count its painted fields.",
+}
+
+
+class Commands(click.Group):
+    """Loads a command only when it is called, and turns an expected failure into its sentence and exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = import_module(f"station.cli.{cmd_name}").command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StationError as failure:
+            click.echo(f"error: {failure}", err=True)
+            sys.exit(failure.exit_code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wbc-station")
+def main() -> None:
+    """Count white blood cells in the smear fields that a camera saves into a folder.
+
+    \b
+    Example:
+      station init my-station
+      station run --config my-station/station.toml
+      station report --config my-station/station.toml
+    """

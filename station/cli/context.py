@@ -1,0 +1,56 @@
+"""What several commands share: the --config option, and how settings, database and progress are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from station.database.store import Store
+from station.settings import CONFIG_VARIABLE, Settings, read_settings, settings_path
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"Settings file (default: ${CONFIG_VARIABLE}, else ./station.toml).",
+)
+
+
+def now_utc() -> datetime:
+    """The clock that commands hand on."""
+    return datetime.now(UTC)
+
+
+def settings_of(config: Path | None) -> Settings:
+    """The settings that --config stands for."""
+    return read_settings(settings_path(config))
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[Store]:
+    """The database for reading, closed at the end."""
+    with closing(Store.open_reader(settings.database.path, clock=now_utc)) as store:
+        yield store
+
+
+@contextmanager
+def writing(settings: Settings, *, create: bool = False) -> Iterator[Store]:
+    """The database for writing, brought to this package's schema, closed at the end."""
+    with closing(Store.open(settings.database.path, clock=now_utc, create=create)) as store:
+        yield store
+
+
+def models_folder(settings: Settings) -> Path:
+    """Where installed bundles are kept: beside the database."""
+    return settings.database.path.parent / "models"
+
+
+def progress(console: Console) -> Progress:
+    """A bar with the time left on a terminal; nothing where the output is a file or a pipe."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -1,0 +1,68 @@
+"""`station report`: a day, or several, summed up."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+
+import click
+
+from station.cli.context import config_option, now_utc, reading, settings_of
+from station.contract.errors import StationError
+from station.reports import FORMATS, render, summarise
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command("report")
+@click.option("--date", "day", type=_DAY, help="The local day (default: today).")
+@click.option("--from", "first", type=_DAY, help="First local day.")
+@click.option("--to", "last", type=_DAY, help="Last local day, included.")
+@click.option("--format", "style", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option(
+    "--names", is_flag=True, help="Show names of files and slides; by default pseudonyms, they may name patients."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
+@config_option
+def command(
+    day: datetime | None,
+    first: datetime | None,
+    last: datetime | None,
+    style: str,
+    names: bool,
+    output: Path | None,
+    config: Path | None,
+) -> None:
+    """Sum up the pictures captured on a local day: counts per picture and slide, and what is not counted.
+
+    \b
+    Example:
+      station report --date 2026-03-29
+      station report --from 2026-03-01 --to 2026-03-31 --format csv -o march.csv
+    """
+    settings = settings_of(config)
+    zone = settings.report.zone
+    start, end = _days(day, first, last, now_utc().astimezone(zone).date())
+    with reading(settings) as store:
+        text = render(summarise(store, start, end, zone, names=names), style)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as cause:
+        raise StationError(f"{output} cannot be written ({cause.strerror})") from cause
+    click.echo(f"wrote {output}")
+
+
+def _days(day: datetime | None, first: datetime | None, last: datetime | None, today: date) -> tuple[date, date]:
+    if day and (first or last):
+        raise click.UsageError("--date names one day, --from and --to several: give one or the other")
+    if bool(first) != bool(last):
+        raise click.UsageError("--from and --to go together")
+    if first and last:
+        if first > last:
+            raise click.UsageError("--from lies after --to")
+        return first.date(), last.date()
+    one = day.date() if day else today
+    return one, one

@@ -1,0 +1,126 @@
+"""`station run`: the daemon, or one pass."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import click
+
+from station.cli.context import config_option, now_utc, settings_of, writing
+from station.contract.errors import SettingsError
+from station.daemon import Station, Watcher, run, run_once
+from station.database.lock import RunLock
+from station.database.store import Store
+from station.intake import Intake, TickResult
+from station.notify import notifier
+from station.pipeline import Failure, Result
+from station.registry import LiveModel
+from station.settings import Settings
+from station.watching import Bell
+
+
+@click.command("run")
+@config_option
+@click.option("--once", is_flag=True, help="End when nothing is queued; exit code 1 if anything is not done.")
+def command(config: Path | None, once: bool) -> None:
+    """Watch the camera folder, and count every complete picture exactly once.
+
+    Runs until it is stopped (Ctrl-C, or systemd). Only one runs on a database.
+
+    \b
+    Example:
+      station run --config my-station/station.toml
+      station run --once
+    """
+    settings = settings_of(config)
+    if not settings.camera.folder.is_dir():
+        raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; is the share mounted?")
+    stop, bell = threading.Event(), Bell()
+    _stop_on_signals(stop, bell.event)
+    with RunLock(settings.database.path, clock=now_utc), writing(settings) as store:
+        station = station_for(settings, store, bell, Lines(click.echo))
+        try:
+            (run_once if once else run)(station, stop, bell.event)
+        finally:
+            station.intake.close()
+        if once:
+            sys.exit(_list_open(store))
+
+
+def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher) -> Station:
+    """The parts of a station, put together."""
+    identity = store.fact("camera_folder_identity")
+    intake = Intake(
+        settings.camera.folder,
+        store,
+        settle_seconds=settings.camera.settle_seconds,
+        rescan_seconds=settings.camera.rescan_seconds,
+        max_megapixels=settings.limits.max_megapixels,
+        zone=settings.report.zone,
+        clock=now_utc,
+        monotonic=monotonic,
+        bell=bell,
+        identity=(int(identity[0]), int(identity[1])) if isinstance(identity, list) else None,
+    )
+    return Station(
+        settings=settings,
+        store=store,
+        intake=intake,
+        model=LiveModel(store.active_model, settings.engine),
+        worker=f"pid {os.getpid()}",
+        monotonic=monotonic,
+        notify=notifier(),
+        watcher=watcher,
+    )
+
+
+def _stop_on_signals(stop: threading.Event, bell: threading.Event) -> None:
+    def end(*_: object) -> None:
+        stop.set()
+        bell.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+
+
+def _list_open(store: Store) -> int:
+    items = store.open_items()
+    for item in items:
+        click.echo(f"{item.status}: {item.path}: {item.reason or 'not done yet'}")
+    return 1 if items else 0
+
+
+class Lines:
+    """One plain line per event, for a terminal and for the journal alike."""
+
+    def __init__(self, echo: Callable[[str], None]) -> None:
+        self._echo, self._degraded = echo, ""
+
+    def tick(self, result: TickResult) -> None:
+        for outcome in (*result.waiting, *result.quarantined):
+            self._echo(f"{outcome.became}: {outcome.path} {outcome.reason}")
+        for outcome in result.taken:
+            if outcome.reason:
+                self._echo(f"{outcome.reason}: {outcome.path} holds a picture that is known already")
+        if (result.degraded or "") != self._degraded:
+            self._degraded = result.degraded or ""
+            self._echo(f"degraded: {self._degraded}" if self._degraded else "the camera folder is seen again")
+
+    def done(self, result: Result) -> None:
+        count = result.analysis.wbc_count
+        flags = f" [{', '.join(result.analysis.flags)}]" if result.analysis.flags else ""
+        self._echo(
+            f"{result.path}: {count} white cell{'' if count == 1 else 's'}, {result.seconds['total']:.2f} s{flags}"
+        )
+
+    def failed(self, failure: Failure) -> None:
+        self._echo(f"quarantined: {failure.reason}")
+
+    def scale(self, diameter_px: float) -> None:
+        self._echo(f"the camera's cell diameter was settled at {diameter_px:g} px from its first pictures")

@@ -1,0 +1,210 @@
+"""`station segment`: single pictures, without a database."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from station.cli.context import progress, reading, settings_of
+from station.contract.analysis import Scale
+from station.contract.errors import StationError
+from station.contract.overlay import overlay_png
+from station.contract.scale import estimate
+from station.pipeline import Failure, Result, ScaleOf, analyse_files
+from station.registry import Loaded, load_model, starter_path
+from station.settings import Engine as EngineSettings
+from station.settings import Limits, Settings, settings_path
+from station.watching import PICTURES
+
+
+@click.command("segment")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), help="Bundle (default: the active model, else the starter).")
+@click.option("--engine", default="auto", show_default=True, help="onnxruntime or auto.")
+@click.option(
+    "--masks",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write <stem>.labels.png and <stem>.cells.png here.",
+)
+@click.option("--overlays", type=click.Path(path_type=Path, file_okay=False), help="Write pictures with contours here.")
+@click.option(
+    "--cell-diameter", type=click.FloatRange(4, 2000), help="Apparent white cell diameter, px (default: estimated)."
+)
+@click.option("--format", "style", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings: limits, threads, active model, um_per_px.",
+)
+def command(
+    paths: tuple[Path, ...],
+    model: Path | None,
+    engine: str,
+    masks: Path | None,
+    overlays: Path | None,
+    cell_diameter: float | None,
+    style: str,
+    config: Path | None,
+) -> None:
+    """Count the white cells of pictures or folders of pictures, in the order given.
+
+    One bad file never stops the others; the exit code is 1 if there was one.
+
+    \b
+    Example:
+      station segment field.bmp --cell-diameter 120 --overlays seen
+      station segment fields/ --format jsonl > counts.jsonl
+    """
+    files = _expanded(paths)
+    _refuse_equal_stems(files, masks, overlays)
+    settings = settings_of(config) if config or settings_path(None).exists() else None
+    threads = settings.engine.threads if settings else 0
+    loaded = _model(model, settings, EngineSettings(name=engine, threads=threads))
+    limits = settings.limits if settings else Limits()
+    outcomes = analyse_files(
+        files, _scale_of(cell_diameter, loaded), loaded.manifest, loaded.engine, limits.max_megapixels
+    )
+    um_per_px = settings.camera.um_per_px if settings else None
+    failures = _show(outcomes, len(files), style, loaded, um_per_px, masks, overlays)
+    sys.exit(1 if failures else 0)
+
+
+def as_json(result: Result, model: Loaded, um_per_px: float | None = None) -> dict[str, Any]:
+    """The promised object of one picture."""
+    analysis = result.analysis
+    cells = []
+    for cell in analysis.drawing.measured:
+        fields: dict[str, Any] = {
+            "id": cell.id,
+            "x": cell.x,
+            "y": cell.y,
+            "bbox": list(cell.bbox),
+            "area_px": cell.area_px,
+            "nucleus_area_px": cell.nucleus_area_px,
+            "cytoplasm_area_px": cell.cytoplasm_area_px,
+            "nc_ratio": cell.nc_ratio,
+            "touches_edge": cell.touches_edge,
+            "confidence": cell.confidence,
+        }
+        cells.append(fields | ({"area_um2": round(cell.area_px * um_per_px**2, 2)} if um_per_px else {}))
+    return {
+        "path": str(result.path),
+        "sha256": result.sha256,
+        "wbc_count": analysis.wbc_count,
+        "cells": cells,
+        "flags": list(analysis.flags),
+        "cell_diameter_px": analysis.scale.cell_diameter_px,
+        "cell_diameter_source": analysis.scale.source,
+        "model": model.name,
+        "engine": model.engine.name,
+        "seconds": result.seconds,
+    }
+
+
+def _expanded(paths: Sequence[Path]) -> list[Path]:
+    """Folders are replaced by their pictures, sorted; a folder that is named like a picture is left to fail by name."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir() and path.suffix.lower().lstrip(".") not in PICTURES:
+            files += sorted(p for p in path.iterdir() if p.suffix.lower().lstrip(".") in PICTURES)
+        else:
+            files.append(path)
+    if not files:
+        raise click.UsageError(f"no pictures in {', '.join(map(str, paths))}")
+    return files
+
+
+def _refuse_equal_stems(files: Sequence[Path], *folders: Path | None) -> None:
+    twice = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
+    if any(folders) and twice:
+        raise click.UsageError(
+            f"several inputs are called {twice[0]!r} and would overwrite each other's pictures; segment them apart"
+        )
+
+
+def _model(told: Path | None, settings: Settings | None, engine: EngineSettings) -> Loaded:
+    if told:
+        return load_model(told, engine)
+    if settings and settings.database.path.exists():
+        with reading(settings) as store:
+            active = store.active_model()
+        if active:
+            return load_model(Path(active.path), engine)
+    return load_model(starter_path(), engine)
+
+
+def _scale_of(told: float | None, model: Loaded) -> ScaleOf:
+    if told:
+        scale = Scale(told, "told")
+        return lambda _image: scale
+    return lambda image: estimate(image, model.manifest, model.engine)
+
+
+def _show(
+    outcomes: Iterator[Result | Failure],
+    total: int,
+    style: str,
+    model: Loaded,
+    um_per_px: float | None,
+    masks: Path | None,
+    overlays: Path | None,
+) -> int:
+    """Print each outcome as soon as it is there (jsonl) or all at the end (table); the number of failures."""
+    failures, results = 0, []
+    with progress(Console(stderr=True)) as bar:
+        task = bar.add_task("segmenting", total=total)
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                failures += 1
+                click.echo(f"error: {outcome.reason}", err=True)
+            else:
+                _write_pictures(outcome, masks, overlays)
+                results.append(outcome)
+            if style == "jsonl":
+                click.echo(json.dumps(_line(outcome, model, um_per_px)))
+            bar.advance(task)
+    if style == "table" and results:
+        Console().print(_table(results))
+    return failures
+
+
+def _line(outcome: Result | Failure, model: Loaded, um_per_px: float | None) -> dict[str, Any]:
+    if isinstance(outcome, Failure):
+        return {"path": str(outcome.path), "error": outcome.reason}
+    return as_json(outcome, model, um_per_px)
+
+
+def _table(results: Sequence[Result]) -> Table:
+    table = Table("picture", "white cells", "cut by the edge", "cell diameter px", "seconds", "flags")
+    for result in results:
+        analysis = result.analysis
+        cut = sum(cell.touches_edge for cell in analysis.drawing.measured)
+        scale = f"{analysis.scale.cell_diameter_px:g} ({analysis.scale.source})"
+        seconds = f"{result.seconds['total']:.2f}"
+        table.add_row(str(result.path), str(analysis.wbc_count), str(cut), scale, seconds, ", ".join(analysis.flags))
+    return table
+
+
+def _write_pictures(result: Result, masks: Path | None, overlays: Path | None) -> None:
+    stem = result.path.stem
+    if masks:
+        _write(masks / f"{stem}.labels.png", result.labels_png)
+        _write(masks / f"{stem}.cells.png", result.cells_png)
+    if overlays:
+        _write(overlays / f"{stem}.png", overlay_png(result.image, result.analysis.drawing))
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as cause:
+        raise StationError(f"{path} cannot be written ({cause.strerror})") from cause

@@ -1,0 +1,55 @@
+"""`station status`: what the station knows right now."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from station.cli.context import config_option, now_utc, reading, settings_of
+from station.daemon import CAMERA_SCALE
+
+
+@click.command("status")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def command(config: Path | None, as_json: bool) -> None:
+    """Say what is queued, waiting and quarantined, for how long and why, and which model counts.
+
+    \b
+    Example:
+      station status --config my-station/station.toml
+    """
+    settings = settings_of(config)
+    with reading(settings) as store:
+        counts, items = store.counts_by_status(), store.open_items()
+        model, scale = store.active_model(), store.fact(CAMERA_SCALE)
+    if as_json:
+        open_items = [
+            {"path": i.path, "status": i.status, "reason": i.reason, "since": i.since.isoformat()} for i in items
+        ]
+        name = model.name if model else None
+        click.echo(json.dumps({"counts": counts, "open": open_items, "model": name, "camera_cell_diameter_px": scale}))
+        return
+    console = Console()
+    console.print(", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no pictures yet")
+    console.print(f"model: {f'{model.name} ({model.sha256[:12]})' if model else 'none is active'}")
+    told = settings.camera.cell_diameter_px
+    console.print(f"cell diameter: {told if told != 'auto' else scale or 'not settled yet'}", highlight=False)
+    if items:
+        table = Table("status", "picture", "for", "reason")
+        for item in items:
+            table.add_row(item.status, item.path, _duration(now_utc(), item.since), item.reason or "")
+        console.print(table)
+
+
+def _duration(now: datetime, since: datetime) -> str:
+    seconds = max(0, int((now - since).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,197 @@
+"""The station at work: one loop, take in -> lease -> analyse -> store.
+
+Whatever is unexpected leaves the loop, and systemd starts the station again.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+from station.contract.analysis import Scale
+from station.contract.errors import ImageError
+from station.contract.imaging import RGB
+from station.contract.scale import estimate
+from station.database.records import AnalysisRecord, Lease, StoredCell
+from station.database.store import Store
+from station.intake import Intake, TickResult
+from station.notify import Notify
+from station.pipeline import Failure, Result, analyse_files, load
+from station.registry import LiveModel, Loaded
+from station.settings import Settings
+
+CAMERA_SCALE = "camera_cell_diameter_px"  # the fact that freezes an estimated scale
+
+_BATCH = 8  # rows leased at once; also the first pictures from which an unknown scale is settled
+_ONCE_PATIENCE = 5  # `--once` waits so many settle times for files that still move
+
+
+class Watcher(Protocol):
+    """Who is told what happens: the log, a progress bar, a test."""
+
+    def tick(self, result: TickResult) -> None: ...
+    def done(self, result: Result) -> None: ...
+    def failed(self, failure: Failure) -> None: ...
+    def scale(self, diameter_px: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """What the loop works with. The settings are those of the start; the model may change while it runs."""
+
+    settings: Settings
+    store: Store
+    intake: Intake
+    model: LiveModel
+    worker: str
+    monotonic: Callable[[], float]
+    notify: Notify
+    watcher: Watcher
+
+
+def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:
+    """Work until `stop` is set. `bell` (or the next due look) ends the wait between two passes."""
+    _start(station)
+    while not stop.is_set():
+        tick, worked = _pass(station)
+        if not worked and not stop.is_set():
+            bell.wait(min(tick.next_due_seconds, 1.0))
+
+
+def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> None:
+    """Work until nothing is queued and no file moves any more; a writer that never rests is left waiting."""
+    _start(station)
+    deadline = station.monotonic() + _ONCE_PATIENCE * max(station.settings.camera.settle_seconds, 1.0)
+    while not stop.is_set():
+        tick, worked = _pass(station)
+        if worked or tick.taken:
+            deadline = station.monotonic() + _ONCE_PATIENCE * max(station.settings.camera.settle_seconds, 1.0)
+        elif not tick.moving or station.monotonic() > deadline:
+            return
+        else:
+            bell.wait(min(tick.next_due_seconds, 1.0))
+
+
+def _start(station: Station) -> None:
+    station.store.release_leases()
+    station.model.current()  # a station without a usable model says so before it takes a picture
+    station.notify("READY=1")
+
+
+def _pass(station: Station) -> tuple[TickResult, bool]:
+    """One look at the folder and one lease's worth of work; (what was seen, whether anything was analysed)."""
+    tick = station.intake.tick()
+    station.watcher.tick(tick)
+    leases = station.store.lease(station.worker, _BATCH)
+    if leases:
+        _work(station, leases)
+    station.notify("WATCHDOG=1")
+    return tick, bool(leases)
+
+
+def _work(station: Station, leases: list[Lease]) -> None:
+    model = station.model.current()
+    scale_of = _scale_of(station, leases, model)
+    paths = [Path(lease.path) for lease in leases]
+    outcomes = analyse_files(paths, scale_of, model.manifest, model.engine, station.settings.limits.max_megapixels)
+    for lease, outcome in zip(leases, outcomes, strict=True):
+        _store(station, lease, outcome, model)
+        station.notify("WATCHDOG=1")
+
+
+def _store(station: Station, lease: Lease, outcome: Result | Failure, model: Loaded) -> None:
+    if isinstance(outcome, Result) and outcome.sha256 != lease.sha256:
+        outcome = Failure(outcome.path, "its content was replaced before it could be analysed")
+    if isinstance(outcome, Failure):
+        station.store.fail(lease.image_id, outcome.reason)
+        station.watcher.failed(outcome)
+        return
+    station.store.save_analysis(_record(lease, outcome, model, station.settings))
+    station.watcher.done(outcome)
+
+
+def _record(lease: Lease, result: Result, model: Loaded, settings: Settings) -> AnalysisRecord:
+    analysis = result.analysis
+    return AnalysisRecord(
+        image_id=lease.image_id,
+        model_sha256=model.sha256,
+        model=model.name,
+        engine=model.engine.name,
+        settings_sha256=settings.sha256,
+        package_version=version("wbc-station"),
+        cell_diameter_px=analysis.scale.cell_diameter_px,
+        cell_diameter_source=analysis.scale.source,
+        flags=analysis.flags,
+        seconds=result.seconds,
+        cells=tuple(
+            StoredCell(
+                cell_id=cell.id,
+                x=cell.x,
+                y=cell.y,
+                bbox_x=cell.bbox[0],
+                bbox_y=cell.bbox[1],
+                bbox_w=cell.bbox[2],
+                bbox_h=cell.bbox[3],
+                area_px=cell.area_px,
+                nucleus_area_px=cell.nucleus_area_px,
+                cytoplasm_area_px=cell.cytoplasm_area_px,
+                nc_ratio=cell.nc_ratio,
+                touches_edge=cell.touches_edge,
+                confidence=cell.confidence,
+            )
+            for cell in analysis.drawing.measured
+        ),
+        labels_png=result.labels_png,
+        cells_png=result.cells_png,
+        width=result.image.shape[1],
+        height=result.image.shape[0],
+    )
+
+
+def _scale_of(station: Station, leases: list[Lease], model: Loaded) -> Callable[[RGB], Scale]:
+    """The camera's one scale: told, computed from um_per_px, frozen earlier, or settled now from these pictures."""
+    told = told_scale(station.settings, model)
+    if told is not None:
+        return lambda _image: told
+    frozen = station.store.fact(CAMERA_SCALE)
+    diameter = float(frozen) if isinstance(frozen, int | float) else _settle_scale(station, leases, model)
+    if diameter is not None:
+        camera = Scale(diameter, "camera")
+        return lambda _image: camera
+    unknown = Scale(model.manifest.scale.default_camera_diameter_px, "default")
+    return lambda _image: unknown
+
+
+def told_scale(settings: Settings, model: Loaded) -> Scale | None:
+    """The scale that the settings tell, if they do."""
+    camera = settings.camera
+    if camera.cell_diameter_px != "auto":
+        return Scale(camera.cell_diameter_px, "camera")
+    if camera.um_per_px is not None:
+        return Scale(round(model.manifest.scale.cell_diameter_um / camera.um_per_px, 1), "camera")
+    return None
+
+
+def _settle_scale(station: Station, leases: list[Lease], model: Loaded) -> float | None:
+    """Estimate from the first pictures and freeze the median, so that later counts do not depend on their order."""
+
+    found = []
+    for lease in leases:
+        try:
+            picture = load(Path(lease.path), station.settings.limits.max_megapixels)
+        except ImageError:
+            continue  # told when its turn comes to be analysed
+        scale = estimate(picture.image, model.manifest, model.engine)
+        if scale.source == "estimated":
+            found.append(math.log(scale.cell_diameter_px))
+    if not found:
+        return None
+    diameter = round(math.exp(sorted(found)[len(found) // 2]), 1)
+    station.store.record_fact(CAMERA_SCALE, diameter)
+    station.watcher.scale(diameter)
+    return diameter

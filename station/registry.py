@@ -1,0 +1,88 @@
+"""Installed models: install, prove, activate, roll back; and the one that is loaded now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from station.contract.bundle import Bundle, GoldenResult, prove, read_bundle, write_bundle
+from station.contract.errors import BundleError
+from station.contract.manifest import Manifest
+from station.database.records import StoredModel
+from station.database.store import Store
+from station.engines import Engine, open_engine
+from station.settings import Engine as EngineSettings
+
+STARTER = "starter.zip"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to work: its manifest, its engine, and the names that stand beside every count."""
+
+    manifest: Manifest
+    sha256: str
+    engine: Engine
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+
+def starter_path() -> Path:
+    """The bundle that ships inside the package."""
+    return Path(str(resources.files("station") / "models" / STARTER))
+
+
+def load_model(path: Path, engine: EngineSettings) -> Loaded:
+    """A bundle from disk with its engine. Raises BundleError or EngineError naming file and cause."""
+    return _loaded(read_bundle(path), engine)
+
+
+def install(
+    path: Path, store: Store, folder: Path, engine: EngineSettings
+) -> tuple[StoredModel, tuple[GoldenResult, ...]]:
+    """Prove a bundle on this machine's engine, copy it below `folder`, and write its row.
+
+    Nothing is written before the proof. Installing the same model again gives the row that exists.
+    """
+    bundle = read_bundle(path)
+    results = prove(bundle, _loaded(bundle, engine).engine)
+    home = folder / f"{bundle.manifest.name}-{bundle.sha256[:12]}.zip"
+    _keep(bundle, home)
+    model = store.add_model(
+        name=bundle.manifest.name,
+        sha256=bundle.sha256,
+        path=str(home),
+        description=", ".join(bundle.manifest.provenance.trained_on),
+    )
+    return model, results
+
+
+class LiveModel:
+    """The active model of the database, loaded; a newly activated one is taken over with the next picture."""
+
+    def __init__(self, active: Callable[[], StoredModel | None], engine: EngineSettings) -> None:
+        self._active, self._engine = active, engine
+        self._loaded: Loaded | None = None
+
+    def current(self) -> Loaded:
+        """The model to work with now. Raises BundleError where none is active or its file is damaged."""
+        model = self._active()
+        if model is None:
+            raise BundleError("no model is active; `station model install BUNDLE` or `station init` gives one")
+        if self._loaded is None or self._loaded.sha256 != model.sha256:
+            self._loaded = load_model(Path(model.path), self._engine)
+        return self._loaded
+
+
+def _loaded(bundle: Bundle, engine: EngineSettings) -> Loaded:
+    return Loaded(bundle.manifest, bundle.sha256, open_engine(bundle, engine.name, threads=engine.threads))
+
+
+def _keep(bundle: Bundle, home: Path) -> None:
+    home.parent.mkdir(parents=True, exist_ok=True)
+    if not home.exists() or read_bundle(home).sha256 != bundle.sha256:
+        write_bundle(home, bundle)

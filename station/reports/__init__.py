@@ -1,0 +1,156 @@
+"""Shelf of report formats: the file name is the word after --format. Each has `render(summary) -> str`.
+
+All formats print one Summary, so their numbers cannot differ. Names of files and slides may be patient data:
+outside the local database they are pseudonyms, unless asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+from zoneinfo import ZoneInfo
+
+from station.contract.errors import StationError
+from station.database.records import ImageResult
+from station.database.store import Store
+
+FORMATS = ("table", "json", "csv")
+PSEUDONYM_SALT = "pseudonym_salt"
+
+
+class _Format(Protocol):
+    def render(self, summary: Summary) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLine:
+    """One picture of the day; `slide` and `name` are pseudonyms unless names were asked for."""
+
+    image_id: int
+    name: str
+    slide: str
+    captured_at: datetime  # in the station's zone
+    status: str
+    reason: str | None
+    wbc_count: int | None
+    wbc_count_inside: int | None
+    flags: tuple[str, ...]
+    cell_diameter_px: float | None
+    model: str | None
+    engine: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The local calendar days `first` to `last`, both included."""
+
+    first: date
+    last: date
+    time_zone: str
+    images: tuple[ImageLine, ...]
+    ingested_on_other_days: int  # captured in these days, taken in on others
+    captured_on_other_days: int  # taken in on these days, captured on others
+
+    @property
+    def counted(self) -> tuple[ImageLine, ...]:
+        return tuple(line for line in self.images if line.status == "done")
+
+    @property
+    def wbc_count(self) -> int:
+        """All white cells, those cut by the border included."""
+        return sum(line.wbc_count or 0 for line in self.counted)
+
+    @property
+    def wbc_count_inside(self) -> int:
+        """White cells that the border does not cut."""
+        return sum(line.wbc_count_inside or 0 for line in self.counted)
+
+    @property
+    def open(self) -> tuple[ImageLine, ...]:
+        """What is not counted: waiting, queued or quarantined."""
+        return tuple(line for line in self.images if line.status != "done")
+
+    @property
+    def slides(self) -> tuple[tuple[str, int, int], ...]:
+        """(slide, pictures counted, white cells), by name."""
+        names = sorted({line.slide for line in self.counted})
+        lines = {name: [line for line in self.counted if line.slide == name] for name in names}
+        return tuple((name, len(own), sum(line.wbc_count or 0 for line in own)) for name, own in lines.items())
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(sorted({f"{line.model} on {line.engine}" for line in self.counted}))
+
+
+def summarise(store: Store, first: date, last: date, zone: ZoneInfo, *, names: bool = False) -> Summary:
+    """What the database knows of the pictures captured on the local days first..last."""
+    start, end = bounds(first, last, zone)
+    other_ingested, other_captured = store.ingested_elsewhere(start, end)
+    salt = str(store.fact(PSEUDONYM_SALT) or "")
+    shown = (lambda text: text) if names else (lambda text: pseudonym(text, salt))
+    images = tuple(_line(result, zone, shown) for result in store.results_between(start, end))
+    return Summary(first, last, zone.key, images, other_ingested, other_captured)
+
+
+def bounds(first: date, last: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Local midnight of `first` to local midnight after `last`: 23 or 25 hours where the clock is changed."""
+    return (
+        datetime.combine(first, time.min, tzinfo=zone),
+        datetime.combine(last + timedelta(days=1), time.min, tzinfo=zone),
+    )
+
+
+def pseudonym(text: str, salt: str) -> str:
+    """A short stable stand-in for a name; without the salt of this station it cannot be guessed back."""
+    return hmac.new(salt.encode(), text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:8]
+
+
+def render(summary: Summary, style: str) -> str:
+    """The summary in one of the formats. Raises StationError naming the known ones."""
+    if style not in FORMATS:
+        raise StationError(f"there is no report format '{style}'; known: {', '.join(FORMATS)}")
+    return cast(_Format, import_module(f"station.reports.{style}")).render(summary)
+
+
+def _line(result: ImageResult, zone: ZoneInfo, shown: Callable[[str], str]) -> ImageLine:
+    path = Path(result.path)
+    return ImageLine(
+        image_id=result.image_id,
+        name=shown(path.name),
+        slide=shown(result.slide),
+        captured_at=result.captured_at.astimezone(zone),
+        status=result.status,
+        reason=result.reason,
+        wbc_count=result.wbc_count,
+        wbc_count_inside=result.wbc_count_inside,
+        flags=result.flags,
+        cell_diameter_px=result.cell_diameter_px,
+        model=result.model,
+        engine=result.engine,
+    )
+
+
+def days_in_words(first: date, last: date) -> str:
+    """One day, or two with 'to' between."""
+    return f"{first:%Y-%m-%d}" if first == last else f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 picture`, `2 pictures`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def day_notes(summary: Summary) -> Sequence[str]:
+    """The lines about pictures whose day of capture and of arrival differ."""
+    notes = []
+    if summary.ingested_on_other_days:
+        notes.append(f"{plural(summary.ingested_on_other_days, 'picture')} of these days came in on another day")
+    if summary.captured_on_other_days:
+        notes.append(f"{plural(summary.captured_on_other_days, 'picture')} that came in were captured on another day")
+    return notes

@@ -1,0 +1,32 @@
+"""The day as CSV, one line per picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import fields
+
+from station.reports import ImageLine, Summary
+
+# A cell that begins so is run as a formula by spreadsheet programs.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def render(summary: Summary) -> str:
+    """A header and one line per picture; text that a spreadsheet would run is defused by an apostrophe."""
+    columns = [field.name for field in fields(ImageLine)]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for line in summary.images:
+        writer.writerow([_value(getattr(line, column)) for column in columns])
+    return buffer.getvalue()
+
+
+def _value(value: object) -> str | int | float:
+    if isinstance(value, int | float):
+        return value
+    if value is None:
+        return ""
+    text = " ".join(value) if isinstance(value, tuple) else str(value)
+    return "'" + text if text.startswith(_FORMULA) else text
