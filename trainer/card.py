@@ -27,7 +27,7 @@ def model_card(record: RunRecord, manifest: Manifest) -> str:
             "differential count; masks of nucleus and cytoplasm carry no lineage.",
             "",
             "## Training",
-            f"- U-Net, encoder `{record.recipe.backbone}`, encoder weights at the start: {record.weights}; loss "
+            f"- U-Net, encoder `{record.recipe.backbone}`, weights at the start: {record.weights}; loss "
             f"`{record.recipe.loss}`; recipe `{record.recipe.name}` ({record.recipe.digest[:12]}), seed {record.seed}, best "
             f"epoch {record.best_epoch} of {record.recipe.epochs}.",
             f"- Cells measure {manifest.scale.cell_diameter_px:g} px at network scale.",

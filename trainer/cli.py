@@ -21,7 +21,9 @@ from station.contract.errors import StationError
 if TYPE_CHECKING:
     from trainer.datasets.samples import Sample
     from trainer.evaluate import ImageScore
+    from trainer.recipe import Recipe
     from trainer.runs import RunFolder, RunRecord
+    from trainer.start import Start
 
 
 class Sentences(click.Group):
@@ -73,10 +75,11 @@ _cell_diameter = click.option(
 @click.option("--backbone", help="Encoder; see `trainer backbones`.")
 @click.option("--loss", help="cross_entropy, dice or cross_entropy+dice.")
 @click.option("--recipe", "recipe_name", default="station", show_default=True, help="Shipped recipe or TOML file.")
-@click.option("--weights", default="imagenet", show_default=True, help="imagenet, none, or a weights file.")
+@click.option("--weights", help="imagenet (the default), none, or a weights file.")
 @click.option(
     "--weights-dir", type=click.Path(path_type=Path), help="Folder with ImageNet weights (default ./weights)."
 )
+@click.option("--from", "parent", type=click.Path(path_type=Path), help="Go on from the weights of this bundle.")
 @_cell_diameter
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -89,8 +92,9 @@ def fit(
     backbone: str | None,
     loss: str | None,
     recipe_name: str,
-    weights: str,
+    weights: str | None,
     weights_dir: Path | None,
+    parent: Path | None,
     cell_diameter: tuple[str, ...],
     epochs: int | None,
     seed: int,
@@ -106,15 +110,19 @@ def fit(
     Example:
       trainer fit my-images --weights-dir weights -o my-model.zip
       trainer fit data/bccd data/zheng --splits data/splits.csv
+      trainer fit my-images --recipe refine --from "$(station model path)" -o better.zip
     """
     from trainer.recipe import read_recipe
 
-    recipe = read_recipe(recipe_name, backbone=backbone, loss=loss, epochs=epochs)
+    start = _start(weights, weights_dir, parent)
+    recipe = read_recipe(recipe_name, backbone=backbone or start.backbone, loss=loss, epochs=epochs)
+    start.check(recipe.backbone)
     samples = _samples(data, layout, splits, "train")
-    folder, record = _begin(recipe, samples, runs, seed, weights)
+    diameters = _diameters(samples, cell_diameter)
+    folder, record = _begin(recipe, samples, runs, seed, start)
     console = Console()
-    console.print(f"run {folder.path}: {len(samples)} pictures, {recipe.backbone}, {recipe.loss}")
-    record = _trained(samples, _diameters(samples, cell_diameter), record, folder, weights_dir, console)
+    console.print(f"run {folder.path}: {len(samples)} pictures, {recipe.backbone}, {recipe.loss}, from {start.words}")
+    record = _trained(samples, diameters, record, folder, start, console)
     folder.save(record)
     console.print(_figures_table(record.metrics, f"held-out pictures, best epoch {record.best_epoch}"))
     if output:
@@ -219,7 +227,20 @@ def _samples(
     return joined_by_content(in_role(found, splits, role) if splits else found)
 
 
-def _begin(recipe: Any, samples: Sequence[Sample], runs: Path, seed: int, weights: str) -> tuple[RunFolder, RunRecord]:
+def _start(weights: str | None, weights_dir: Path | None, parent: Path | None) -> Start:
+    from trainer.backbones import IMAGENET
+    from trainer.start import Encoder, descendant
+
+    if parent is None:
+        return Encoder(weights or IMAGENET, weights_dir)
+    if weights or weights_dir:
+        raise click.UsageError("--from brings all weights: leave --weights and --weights-dir away")
+    return descendant(parent)
+
+
+def _begin(
+    recipe: Recipe, samples: Sequence[Sample], runs: Path, seed: int, start: Start
+) -> tuple[RunFolder, RunRecord]:
     from trainer.datasets.samples import data_digest
     from trainer.runs import RunRecord, new_run
 
@@ -229,7 +250,8 @@ def _begin(recipe: Any, samples: Sequence[Sample], runs: Path, seed: int, weight
         run_id=folder.path.name,
         recipe=recipe,
         seed=seed,
-        weights=weights,
+        weights=start.words,
+        ancestry=start.ancestry,
         data_sha256=data_digest(samples),
         sources={},
         created_at=now.isoformat(timespec="seconds"),
@@ -244,29 +266,25 @@ def _trained(
     diameters: dict[str, float],
     record: RunRecord,
     folder: RunFolder,
-    weights_dir: Path | None,
+    start: Start,
     console: Console,
 ) -> RunRecord:
-    from trainer.backbones import backbone, weights_file
-    from trainer.datasets.samples import grouped
-
-    row = backbone(record.recipe.backbone)
-    pretrained = weights_file(row, record.weights, weights_dir)
     _quiet_framework()
     import keras
 
+    from trainer.backbones import backbone
+    from trainer.datasets.samples import grouped
     from trainer.evaluate import by_dataset, summary
     from trainer.fit import prepare, train
     from trainer.runs import SourceRecord
-    from trainer.unet import build, load_encoder
+    from trainer.unet import build
 
     with _progress(console) as bar:
         task = bar.add_task("reading pictures", total=len(samples) + record.recipe.painted_fields)
         session = prepare(samples, diameters, record, folder, lambda: bar.advance(task))
     keras.utils.set_random_seed(record.seed)
-    model = build(row)
-    if pretrained:
-        load_encoder(model, row, pretrained)
+    model = build(backbone(record.recipe.backbone))
+    start.load_into(model)
     with _TrainingBar(console, record.recipe.steps_per_epoch, record.recipe.epochs) as watcher:
         trained = train(model, session, watcher)
     held = {name: len(own) for name, own in grouped(session.held_out).items()}

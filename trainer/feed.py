@@ -1,4 +1,7 @@
-"""Batches with augmentation, in NumPy: crop i of epoch e is drawn from (seed, e, i) alone, so a resumed run needs no state."""
+"""Batches with augmentation, in NumPy.
+
+Crop i of epoch e is drawn from (seed, recipe, e, i) alone, so a resumed run needs no state.
+"""
 
 from __future__ import annotations
 
@@ -64,8 +67,8 @@ def batch(
     sources: Sequence[Pool], recipe: Recipe, seed: int, epoch: int, step: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """([N, crop, crop, 3] RGB 0..255, [N, crop, crop, 3] one-hot truth) of one step."""
-    first = step * recipe.batch
-    crops = [_crop(sources, recipe, np.random.default_rng([seed, epoch, first + i])) for i in range(recipe.batch)]
+    first, draw = step * recipe.batch, int(recipe.digest[:8], 16)
+    crops = [_crop(sources, recipe, np.random.default_rng([seed, draw, epoch, first + i])) for i in range(recipe.batch)]
     images = np.stack([image for image, _ in crops])
     truth = np.eye(len(CLASSES), dtype=np.float32)[np.stack([labels for _, labels in crops])]
     return images, truth
@@ -94,7 +97,7 @@ def _warped(
     low, high = recipe.augment.scale
     scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     angle = rng.uniform(-1, 1) * recipe.augment.rotation_degrees
-    matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), angle, scale)
+    matrix = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), angle, scale), np.float64)
     matrix[:, 2] += recipe.crop_px / 2 - centre
     if rng.random() < 0.5:
         matrix[0] = -matrix[0]

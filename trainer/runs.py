@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from station.contract.errors import StationError
 from station.contract.manifest import Frozen, Manifest, NetworkFile, NetworkScale, Provenance
@@ -42,7 +42,7 @@ class RunRecord(Frozen):
     package_version: str
     best_epoch: int | None = None
     score: float | None = None
-    metrics: dict[str, dict[str, float]] = {}
+    metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
     ancestry: tuple[str, ...] = ()
 
     def manifest(self, name: str, networks: tuple[NetworkFile, ...], stride: int) -> Manifest:

@@ -32,7 +32,7 @@ def build(row: Backbone, size: int | None = None) -> Any:
 
 
 def load_encoder(model: Any, row: Backbone, path: Path) -> None:
-    """Put pretrained weights (Keras 3, without top) into the model's encoder. Raises WeightsError if they do not fit."""
+    """Put pretrained weights (Keras 3, without top) into the model's encoder. Raises WeightsError if they misfit."""
     import keras
 
     known = {"mobilenet_v2": keras.applications.MobileNetV2}

@@ -1,4 +1,4 @@
-"""BCCD fields with the masks of Banik et al.: images/BloodImage_*.jpg, masks/BloodImage_*.png, counts.csv (image, wbc_count)."""
+"""BCCD fields with the masks of Banik et al.: images/BloodImage_*.jpg, masks/BloodImage_*.png, counts.csv."""
 
 from __future__ import annotations
 

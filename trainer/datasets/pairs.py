@@ -1,4 +1,7 @@
-"""The default layout: images/<id>.<ext>, masks/<id>.png (0 background, 1 cytoplasm, 2 nucleus), optional groups.csv and counts.csv."""
+"""The default layout: images/<id>.<ext>, masks/<id>.png (0 background, 1 cytoplasm, 2 nucleus).
+
+Optional: groups.csv (id, group) and counts.csv (id, wbc_count).
+"""
 
 from __future__ import annotations
 

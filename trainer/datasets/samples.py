@@ -67,7 +67,7 @@ def read_labels(path: Path, levels: tuple[int, int]) -> LabelImage:
         raise DataError(f"{path}: the mask cannot be read ({cause})") from cause
     if grey is None:
         raise DataError(f"{path}: the mask is not a picture")
-    return labels_from_grey(grey, levels)
+    return labels_from_grey(np.asarray(grey, np.uint8), levels)
 
 
 def labels_from_grey(grey: NDArray[np.uint8], levels: tuple[int, int]) -> LabelImage:
@@ -125,7 +125,7 @@ def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[S
 
 
 def median_diameter(samples: Iterable[Sample]) -> float:
-    """Median apparent cell diameter, px: of the circle with the area of each white cell that the border does not cut."""
+    """Median apparent cell diameter, px: of the circle with the area of each cell that the border does not cut."""
     diameters = [d for sample in samples for d in _diameters(read_labels(sample.mask, sample.levels))]
     if not diameters:
         raise DataError("no mask holds a whole white blood cell, so the cell diameter cannot be measured")

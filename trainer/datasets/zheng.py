@@ -14,7 +14,7 @@ def recognises(folder: Path) -> bool:
 
 
 def samples(folder: Path) -> list[Sample]:
-    """Each crop is a group of its own unless a splits table knows better; two drawings of one picture are joined by content."""
+    """Each crop is a group of its own unless a splits table knows better."""
     found = []
     for image in sorted(_home(folder).glob("[0-9][0-9][0-9].bmp")):
         mask = image.with_suffix(".png")
