@@ -22,7 +22,7 @@ from station.database.store import Store
 from station.intake import Intake, TickResult
 from station.notify import Notify
 from station.pipeline import Failure, Result, analyse_files, load
-from station.registry import LiveModel, Loaded
+from station.registry import LiveModel, Loaded, told_scale
 from station.settings import Settings
 
 CAMERA_SCALE = "camera_cell_diameter_px"  # the fact that freezes an estimated scale
@@ -64,13 +64,20 @@ def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:
 
 
 def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> None:
-    """Work until nothing is queued and no file moves any more; a writer that never rests is left waiting."""
+    """Work until nothing is queued and no file moves any more, seen in a fresh look at the folder.
+
+    A writer that never rests is left waiting.
+    """
     _start(station)
-    deadline = station.monotonic() + _ONCE_PATIENCE * max(station.settings.camera.settle_seconds, 1.0)
+    patience = _ONCE_PATIENCE * max(station.settings.camera.settle_seconds, 1.0)
+    deadline, looked = station.monotonic() + patience, True
     while not stop.is_set():
         tick, worked = _pass(station)
         if worked or tick.taken:
-            deadline = station.monotonic() + _ONCE_PATIENCE * max(station.settings.camera.settle_seconds, 1.0)
+            deadline, looked = station.monotonic() + patience, False
+        elif not looked:
+            station.intake.look_now()
+            looked = True
         elif not tick.moving or station.monotonic() > deadline:
             return
         else:
@@ -155,7 +162,7 @@ def _record(lease: Lease, result: Result, model: Loaded, settings: Settings) -> 
 
 def _scale_of(station: Station, leases: list[Lease], model: Loaded) -> Callable[[RGB], Scale]:
     """The camera's one scale: told, computed from um_per_px, frozen earlier, or settled now from these pictures."""
-    told = told_scale(station.settings, model)
+    told = told_scale(station.settings.camera, model.manifest.scale)
     if told is not None:
         return lambda _image: told
     frozen = station.store.fact(CAMERA_SCALE)
@@ -165,16 +172,6 @@ def _scale_of(station: Station, leases: list[Lease], model: Loaded) -> Callable[
         return lambda _image: camera
     unknown = Scale(model.manifest.scale.default_camera_diameter_px, "default")
     return lambda _image: unknown
-
-
-def told_scale(settings: Settings, model: Loaded) -> Scale | None:
-    """The scale that the settings tell, if they do."""
-    camera = settings.camera
-    if camera.cell_diameter_px != "auto":
-        return Scale(camera.cell_diameter_px, "camera")
-    if camera.um_per_px is not None:
-        return Scale(round(model.manifest.scale.cell_diameter_um / camera.um_per_px, 1), "camera")
-    return None
 
 
 def _settle_scale(station: Station, leases: list[Lease], model: Loaded) -> float | None:

@@ -97,6 +97,10 @@ class Intake:
         outcomes = tuple(self._take_some())
         return self._result(outcomes, self._monotonic())
 
+    def look_now(self) -> None:
+        """The next tick looks at the folder, whether that is due or not."""
+        self._rescan_at = float("-inf")
+
     def close(self) -> None:
         if self._bell is not None:
             self._bell.stop()

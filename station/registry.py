@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from station.contract.analysis import Scale
 from station.contract.bundle import Bundle, GoldenResult, prove, read_bundle, write_bundle
 from station.contract.errors import BundleError
-from station.contract.manifest import Manifest
+from station.contract.manifest import Manifest, NetworkScale
 from station.database.records import StoredModel
 from station.database.store import Store
 from station.engines import Engine, open_engine
+from station.settings import Camera
 from station.settings import Engine as EngineSettings
 
 STARTER = "starter.zip"
@@ -39,6 +41,15 @@ def starter_path() -> Path:
 def load_model(path: Path, engine: EngineSettings) -> Loaded:
     """A bundle from disk with its engine. Raises BundleError or EngineError naming file and cause."""
     return _loaded(read_bundle(path), engine)
+
+
+def told_scale(camera: Camera, network: NetworkScale) -> Scale | None:
+    """The scale that the settings tell: the cells' diameter, or the size of a pixel."""
+    if camera.cell_diameter_px != "auto":
+        return Scale(camera.cell_diameter_px, "camera")
+    if camera.um_per_px is not None:
+        return Scale(round(network.cell_diameter_um / camera.um_per_px, 1), "camera")
+    return None
 
 
 def install(

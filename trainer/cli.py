@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from station.contract.errors import StationError
@@ -112,6 +111,7 @@ def fit(
       trainer fit data/bccd data/zheng --splits data/splits.csv
       trainer fit my-images --recipe refine --from "$(station model path)" -o better.zip
     """
+    from trainer.display import figures_table
     from trainer.recipe import read_recipe
 
     start = _start(weights, weights_dir, parent)
@@ -121,10 +121,13 @@ def fit(
     diameters = _diameters(samples, cell_diameter)
     folder, record = _begin(recipe, samples, runs, seed, start)
     console = Console()
-    console.print(f"run {folder.path}: {len(samples)} pictures, {recipe.backbone}, {recipe.loss}, from {start.words}")
+    console.print(
+        f"run {folder.path}: {len(samples)} pictures, {recipe.backbone}, {recipe.loss}, from {start.words}",
+        soft_wrap=True,
+    )
     record = _trained(samples, diameters, record, folder, start, console)
     folder.save(record)
-    console.print(_figures_table(record.metrics, f"held-out pictures, best epoch {record.best_epoch}"))
+    console.print(figures_table(record.metrics, f"held-out pictures, best epoch {record.best_epoch}"))
     if output:
         _export(folder, output, console)
 
@@ -139,6 +142,8 @@ def fit(
 @click.option("--untold", is_flag=True, help="Estimate the scale of each picture instead.")
 @click.option("--per-image", is_flag=True, help="One line per picture as well.")
 @click.option("--threads", type=int, default=0, help="Threads of ONNX Runtime; 0 = all cores.")
+@click.option("--into", "run", help="Note the figures in this run, for the card of the model that it exports.")
+@_runs
 def evaluate(
     bundle: Path,
     data: tuple[Path, ...],
@@ -149,6 +154,8 @@ def evaluate(
     untold: bool,
     per_image: bool,
     threads: int,
+    run: str | None,
+    runs: Path,
 ) -> None:
     """Score a BUNDLE on whole pictures, through the same code as the station.
 
@@ -160,23 +167,29 @@ def evaluate(
     """
     from station.contract.bundle import read_bundle
     from station.engines import open_engine
+    from trainer.display import per_image_table, progress, score_table
     from trainer.evaluate import by_dataset, score_images, told
+    from trainer.runs import open_run
 
+    folder = open_run(runs, run) if run else None
     opened = read_bundle(bundle)
     samples = _samples(data, layout, splits, role)
     engine = open_engine(opened, "onnxruntime", threads=threads)
     scale_of = _estimating(opened, engine) if untold else told(_diameters(samples, cell_diameter))
     console = Console()
-    with _progress(console) as bar:
+    with progress(console) as bar:
         task = bar.add_task("evaluating", total=len(samples))
         scores = []
         for score in score_images(samples, scale_of, opened.manifest, engine):
             scores.append(score)
             bar.advance(task)
     if per_image:
-        _print_per_image(console, scores)
+        console.print(per_image_table(scores))
     for dataset, own in by_dataset(scores).items():
-        console.print(_score_table(dataset, own))
+        console.print(score_table(dataset, own))
+    if folder:
+        rows = f"{role} rows of " if splits else ""
+        _note(folder, rows, "estimated" if untold else "told", by_dataset(scores))
 
 
 @main.command()
@@ -274,18 +287,19 @@ def _trained(
 
     from trainer.backbones import backbone
     from trainer.datasets.samples import grouped
+    from trainer.display import TrainingBar, progress
     from trainer.evaluate import by_dataset, summary
     from trainer.fit import prepare, train
     from trainer.runs import SourceRecord
     from trainer.unet import build
 
-    with _progress(console) as bar:
+    with progress(console) as bar:
         task = bar.add_task("reading pictures", total=len(samples) + record.recipe.painted_fields)
         session = prepare(samples, diameters, record, folder, lambda: bar.advance(task))
     keras.utils.set_random_seed(record.seed)
     model = build(backbone(record.recipe.backbone))
     start.load_into(model)
-    with _TrainingBar(console, record.recipe.steps_per_epoch, record.recipe.epochs) as watcher:
+    with TrainingBar(console, record.recipe.steps_per_epoch, record.recipe.epochs) as watcher:
         trained = train(model, session, watcher)
     held = {name: len(own) for name, own in grouped(session.held_out).items()}
     sources = {
@@ -296,7 +310,7 @@ def _trained(
         )
         for name, own in grouped(samples).items()
     }
-    metrics = {f"held-out {name}": summary(own) for name, own in by_dataset(trained.scores).items()}
+    metrics = {f"held-out rows of {name}, scale told": summary(own) for name, own in by_dataset(trained.scores).items()}
     changes = {"sources": sources, "best_epoch": trained.best_epoch, "score": trained.score, "metrics": metrics}
     return record.model_copy(update=changes)
 
@@ -305,9 +319,17 @@ def _export(folder: RunFolder, output: Path, console: Console, name: str | None 
     _quiet_framework()
     from trainer.export import export_run
 
-    with console.status("exporting and checking against Keras") if console.is_terminal else _Silent():
+    with console.status("exporting and checking against Keras") if console.is_terminal else nullcontext():
         report = export_run(folder, output, name or output.stem)
-    console.print(f"{output}: {report}")
+    console.print(f"{output}: {report}", soft_wrap=True)
+
+
+def _note(folder: RunFolder, rows: str, scale: str, scores: Mapping[str, Sequence[ImageScore]]) -> None:
+    from trainer.evaluate import summary
+
+    record = folder.load()
+    noted = {f"{rows}{dataset}, scale {scale}": summary(own) for dataset, own in scores.items()}
+    folder.save(record.model_copy(update={"metrics": record.metrics | noted}))
 
 
 def _diameters(samples: Sequence[Sample], told: Sequence[str]) -> dict[str, float]:
@@ -327,80 +349,5 @@ def _estimating(opened: Any, engine: Any) -> Any:
     return lambda _sample, image: estimate(image, opened.manifest, engine)
 
 
-def _score_table(dataset: str, scores: Sequence[ImageScore]) -> Table:
-    from trainer.evaluate import REGIONS, count_score, pooled, region_score
-
-    counts = count_score(scores)
-    title = (
-        f"{dataset}: {counts.images} pictures, counted exactly {counts.exact:.1%}, mean absolute error "
-        f"{counts.mean_absolute_error:.3f}, bias {counts.bias:+.3f} cells a picture"
-    )
-    table = Table("pooled pixels", "precision", "sensitivity", "specificity", "Dice", "IoU", title=title)
-    for region in REGIONS:
-        score = region_score(pooled(scores), region)
-        figures = (score.precision, score.sensitivity, score.specificity, score.dice, score.iou)
-        table.add_row(region, *(f"{figure:.4f}" for figure in figures))
-    return table
-
-
-def _print_per_image(console: Console, scores: Sequence[ImageScore]) -> None:
-    from trainer.evaluate import REGIONS, region_score
-
-    table = Table("set", "image", *(f"Dice {region}" for region in REGIONS), "counted", "true", "cell diameter px")
-    for s in scores:
-        dice = (f"{region_score(s.confusion, region).dice:.4f}" for region in REGIONS)
-        table.add_row(s.dataset, s.id, *dice, str(s.wbc_count), str(s.wbc_true), f"{s.cell_diameter_px:.0f}")
-    console.print(table)
-
-
-def _figures_table(metrics: dict[str, dict[str, float]], title: str) -> Table:
-    columns = sorted({key for figures in metrics.values() for key in figures})
-    table = Table("set", *columns, title=title)
-    for name, figures in metrics.items():
-        table.add_row(name, *(f"{figures.get(key, float('nan')):.4g}" for key in columns))
-    return table
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
 def _quiet_framework() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-class _Silent:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
-
-
-@dataclass
-class _TrainingBar:
-    """Shows a training: a bar with time left on a terminal, one line per epoch everywhere."""
-
-    console: Console
-    steps: int
-    epochs: int
-    bar: Progress = field(init=False)
-    task: TaskID = field(init=False)
-
-    def __enter__(self) -> _TrainingBar:
-        self.bar = _progress(self.console)
-        self.task = self.bar.add_task("training", total=self.steps * self.epochs)
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def step(self, epoch: int, step: int, mean_loss: float) -> None:
-        text = f"epoch {epoch + 1}/{self.epochs} loss {mean_loss:.4f}"
-        self.bar.update(self.task, completed=epoch * self.steps + step + 1, description=text)
-
-    def epoch(self, row: dict[str, float], is_best: bool) -> None:
-        waiting = row["seconds_waiting"] / row["seconds"]
-        self.console.print(
-            f"epoch {row['epoch']:.0f}/{self.epochs}  loss {row['loss']:.4f}  score {row['score']:.4f}"
-            f"{' (best)' if is_best else ''}  {row['seconds']:.0f} s, {waiting:.1%} of it waiting for data"
-        )

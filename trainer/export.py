@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,9 @@ def to_onnx(model: Any, record: RunRecord) -> bytes:
     signature = [keras.InputSpec(shape=(None, EXPORT_SIZE, EXPORT_SIZE, 3), dtype="float32", name="image")]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
-        fixed.export(path, format="onnx", opset_version=OPSET, verbose=False, input_signature=signature)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Keras still asks NumPy for `np.object`
+            fixed.export(path, format="onnx", opset_version=OPSET, verbose=False, input_signature=signature)
         network = onnxslim.slim(onnx.load(path))
     _give_plain_ends(network)
     onnx.checker.check_model(network, full_check=True)

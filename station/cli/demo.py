@@ -14,6 +14,7 @@ from rich.table import Table
 
 from station.cli.context import models_folder, now_utc, progress, reading, writing
 from station.cli.run import Lines, station_for
+from station.commission import commission
 from station.contract.errors import StationError
 from station.contract.overlay import overlay_png
 from station.daemon import run
@@ -21,7 +22,6 @@ from station.database.lock import RunLock
 from station.demo.camera import shoot
 from station.demo.smear import demo_fields
 from station.pipeline import Failure, Result
-from station.registry import install, starter_path
 from station.reports import render, summarise
 from station.settings import Camera, Database, Settings
 from station.watching import Bell
@@ -98,8 +98,7 @@ def _play(settings: Settings, day: Path, seed: int) -> tuple[dict[Path, int], di
         RunLock(settings.database.path, clock=now_utc),
         writing(settings, create=True) as store,
     ):
-        model, _ = install(starter_path(), store, models_folder(settings), settings.engine)
-        store.activate_model(model.model_id)
+        commission(store, settings, models_folder(settings))
         task = bar.add_task("camera", total=len(demo_fields(seed)))
 
         def camera() -> None:

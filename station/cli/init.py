@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import secrets
 from pathlib import Path
 
 import click
 
 from station.cli.context import models_folder, writing
+from station.commission import commission, remember_folder
 from station.contract.errors import SettingsError
-from station.database.store import Store
-from station.registry import install, starter_path
-from station.reports import PSEUDONYM_SALT
 from station.settings import Settings, read_settings
 
 _TEMPLATE = """\
@@ -51,11 +48,10 @@ def command(folder: Path, camera: Path | None, cell_diameter: float | None, time
     elif not settings.camera.folder.is_dir():
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; mount or make it first")
     with writing(settings, create=True) as store:
-        _remember(store, settings)
-        if store.active_model() is None:
-            model, golden = install(starter_path(), store, models_folder(settings), settings.engine)
-            store.activate_model(model.model_id)
-            click.echo(f"model {model.name} proved itself on {len(golden)} golden pictures and is active")
+        remember_folder(store, settings.camera.folder)
+        golden = commission(store, settings, models_folder(settings))
+    if golden:
+        click.echo(f"the starter model proved itself on {len(golden)} golden pictures and is active")
     click.echo(f"station ready: settings {folder / 'station.toml'}, camera folder {settings.camera.folder}")
 
 
@@ -78,11 +74,3 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
         raise SettingsError(f"the folder {folder} cannot be made ({cause.strerror})") from cause
-
-
-def _remember(store: Store, settings: Settings) -> None:
-    """The folder's identity, by which an unmounted share is told from an empty one, and the salt of pseudonyms."""
-    status = settings.camera.folder.stat()
-    store.record_fact("camera_folder_identity", [status.st_dev, status.st_ino])
-    if store.fact(PSEUDONYM_SALT) is None:
-        store.record_fact(PSEUDONYM_SALT, secrets.token_hex(16))

@@ -12,7 +12,8 @@ from time import monotonic
 
 import click
 
-from station.cli.context import config_option, now_utc, settings_of, writing
+from station.cli.context import config_option, models_folder, now_utc, settings_of, writing
+from station.commission import commission, folder_identity
 from station.contract.errors import SettingsError
 from station.daemon import Station, Watcher, run, run_once
 from station.database.lock import RunLock
@@ -31,7 +32,8 @@ from station.watching import Bell
 def command(config: Path | None, once: bool) -> None:
     """Watch the camera folder, and count every complete picture exactly once.
 
-    Runs until it is stopped (Ctrl-C, or systemd). Only one runs on a database.
+    Runs until it is stopped (Ctrl-C, or systemd). Only one runs on a database. A missing database is made, with the
+    starter model in it.
 
     \b
     Example:
@@ -43,7 +45,8 @@ def command(config: Path | None, once: bool) -> None:
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; is the share mounted?")
     stop, bell = threading.Event(), Bell()
     _stop_on_signals(stop, bell.event)
-    with RunLock(settings.database.path, clock=now_utc), writing(settings) as store:
+    with RunLock(settings.database.path, clock=now_utc), writing(settings, create=True) as store:
+        commission(store, settings, models_folder(settings))
         station = station_for(settings, store, bell, Lines(click.echo))
         try:
             (run_once if once else run)(station, stop, bell.event)
@@ -55,7 +58,6 @@ def command(config: Path | None, once: bool) -> None:
 
 def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher) -> Station:
     """The parts of a station, put together."""
-    identity = store.fact("camera_folder_identity")
     intake = Intake(
         settings.camera.folder,
         store,
@@ -66,7 +68,7 @@ def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher) 
         clock=now_utc,
         monotonic=monotonic,
         bell=bell,
-        identity=(int(identity[0]), int(identity[1])) if isinstance(identity, list) else None,
+        identity=folder_identity(store),
     )
     return Station(
         settings=settings,

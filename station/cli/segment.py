@@ -19,7 +19,7 @@ from station.contract.errors import StationError
 from station.contract.overlay import overlay_png
 from station.contract.scale import estimate
 from station.pipeline import Failure, Result, ScaleOf, analyse_files
-from station.registry import Loaded, load_model, starter_path
+from station.registry import Loaded, load_model, starter_path, told_scale
 from station.settings import Engine as EngineSettings
 from station.settings import Limits, Settings, settings_path
 from station.watching import PICTURES
@@ -36,13 +36,15 @@ from station.watching import PICTURES
 )
 @click.option("--overlays", type=click.Path(path_type=Path, file_okay=False), help="Write pictures with contours here.")
 @click.option(
-    "--cell-diameter", type=click.FloatRange(4, 2000), help="Apparent white cell diameter, px (default: estimated)."
+    "--cell-diameter",
+    type=click.FloatRange(4, 2000),
+    help="Apparent white cell diameter, px (default: settings, else estimated).",
 )
 @click.option("--format", "style", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Settings: limits, threads, active model, um_per_px.",
+    help="Settings: active model, cell diameter, limits, threads.",
 )
 def command(
     paths: tuple[Path, ...],
@@ -70,7 +72,7 @@ def command(
     loaded = _model(model, settings, EngineSettings(name=engine, threads=threads))
     limits = settings.limits if settings else Limits()
     outcomes = analyse_files(
-        files, _scale_of(cell_diameter, loaded), loaded.manifest, loaded.engine, limits.max_megapixels
+        files, _scale_of(cell_diameter, settings, loaded), loaded.manifest, loaded.engine, limits.max_megapixels
     )
     um_per_px = settings.camera.um_per_px if settings else None
     failures = _show(outcomes, len(files), style, loaded, um_per_px, masks, overlays)
@@ -141,9 +143,10 @@ def _model(told: Path | None, settings: Settings | None, engine: EngineSettings)
     return load_model(starter_path(), engine)
 
 
-def _scale_of(told: float | None, model: Loaded) -> ScaleOf:
-    if told:
-        scale = Scale(told, "told")
+def _scale_of(told: float | None, settings: Settings | None, model: Loaded) -> ScaleOf:
+    """Told here, else by the settings, else estimated from each picture alone."""
+    scale = Scale(told, "told") if told else settings and told_scale(settings.camera, model.manifest.scale)
+    if scale:
         return lambda _image: scale
     return lambda image: estimate(image, model.manifest, model.engine)
 

@@ -38,7 +38,7 @@ class NetworkFile(Frozen):
 
 
 class NetworkScale(Frozen):
-    """How a picture is brought to the network: one isotropic factor, so that cells measure what they did in training."""
+    """How a picture is brought to the network: one isotropic factor, so that cells measure what they did there."""
 
     cell_diameter_px: float = Field(gt=8, le=512, description="apparent cell diameter at network scale, px")
     stride: int = Field(32, ge=1, le=128, description="height and width are padded to a multiple of it")

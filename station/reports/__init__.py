@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Protocol, cast
 from zoneinfo import ZoneInfo
 
+from station.commission import PSEUDONYM_SALT
 from station.contract.errors import StationError
 from station.database.records import ImageResult
 from station.database.store import Store
 
 FORMATS = ("table", "json", "csv")
-PSEUDONYM_SALT = "pseudonym_salt"
 
 
 class _Format(Protocol):

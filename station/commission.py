@@ -1,0 +1,42 @@
+"""What a station needs before its first picture, made where it is missing: a model, and what it remembers of itself."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from station.contract.bundle import GoldenResult
+from station.database.store import Store
+from station.registry import install, starter_path
+from station.settings import Settings
+
+FOLDER_IDENTITY = "camera_folder_identity"  # device and inode: by them an unmounted share is told from an empty one
+PSEUDONYM_SALT = "pseudonym_salt"
+
+
+def commission(store: Store, settings: Settings, models: Path) -> tuple[GoldenResult, ...] | None:
+    """Install the starter model below `models` where none is active; the golden results if that was so.
+
+    Raises BundleError or EngineError where the starter does not prove itself on this machine.
+    """
+    if store.fact(PSEUDONYM_SALT) is None:
+        store.record_fact(PSEUDONYM_SALT, secrets.token_hex(16))
+    if store.fact(FOLDER_IDENTITY) is None:
+        remember_folder(store, settings.camera.folder)
+    if store.active_model() is not None:
+        return None
+    model, golden = install(starter_path(), store, models, settings.engine)
+    store.activate_model(model.model_id)
+    return golden
+
+
+def remember_folder(store: Store, folder: Path) -> None:
+    """From now on another folder in the place of this one is an alarm."""
+    status = folder.stat()
+    store.record_fact(FOLDER_IDENTITY, [status.st_dev, status.st_ino])
+
+
+def folder_identity(store: Store) -> tuple[int, int] | None:
+    """(device, inode) of the camera folder when it was set up."""
+    identity = store.fact(FOLDER_IDENTITY)
+    return (identity[0], identity[1]) if isinstance(identity, list) else None

@@ -1,0 +1,45 @@
+"""What many tests share: the real photographs, a station of one's own, and the commands as a user calls them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("WBC_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """The folder of the real training pictures."""
+    if not (SHARED / "data" / "splits.csv").is_file():
+        pytest.skip(f"the real pictures are not at {SHARED} (WBC_SHARED names another place)")
+    return SHARED / "data"
+
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def station() -> Command:
+    """Calls `station` in a process of its own, as a user would, and gives exit code and output."""
+
+    def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "station.cli", *map(str, arguments)]
+        return subprocess.run(line, capture_output=True, text=True, timeout=300, cwd=cwd)
+
+    return call
+
+
+@pytest.fixture
+def home(tmp_path: Path, station: Command) -> Path:
+    """The folder of a fresh station whose cells measure 120 px."""
+    folder = tmp_path / "home"
+    made = station("init", folder, "--cell-diameter", 120)
+    assert made.returncode == 0, made.stderr
+    return folder

@@ -1,0 +1,226 @@
+"""The loop in one process: real pictures, real network, real database; the clock is passed in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from networks import tiny_bundle
+
+from station.commission import commission
+from station.contract.bundle import write_bundle
+from station.contract.errors import EngineError
+from station.daemon import CAMERA_SCALE, Station, run_once
+from station.database.records import ImageResult
+from station.database.store import Store
+from station.demo.camera import encode_bmp
+from station.demo.smear import SmearRecipe, paint
+from station.intake import Intake, TickResult
+from station.pipeline import Failure, Result
+from station.registry import LiveModel, install
+from station.settings import Camera, Database, Settings
+
+START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+
+class Bell(threading.Event):
+    """Nobody waits: time passes at once."""
+
+    seconds = 0.0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds += timeout or 0.0
+        return True
+
+
+class Bench:
+    """A camera folder, a database and a station between them, in time that only passes when it waits."""
+
+    def __init__(self, root: Path, **camera: object) -> None:
+        self.folder = root / "camera"
+        self.folder.mkdir()
+        self.settings = Settings(
+            camera=Camera(folder=self.folder, settle_seconds=1, **camera),  # type: ignore[arg-type]
+            database=Database(path=root / "station.db"),
+        )
+        self.bell = Bell()
+        self.store = Store.open(self.settings.database.path, clock=self.utc, create=True)
+        commission(self.store, self.settings, root / "models")
+        self.said: list[str] = []
+        self.results: dict[str, Result] = {}
+        self.station = self.made()
+
+    def utc(self) -> datetime:
+        return START + timedelta(seconds=self.bell.seconds)
+
+    def made(self) -> Station:
+        intake = Intake(
+            self.folder,
+            self.store,
+            settle_seconds=1,
+            rescan_seconds=1,
+            max_megapixels=50,
+            zone=ZoneInfo("UTC"),
+            clock=self.utc,
+            monotonic=lambda: self.bell.seconds,
+        )
+        model = LiveModel(self.store.active_model, self.settings.engine)
+        return Station(
+            self.settings, self.store, intake, model, "test", lambda: self.bell.seconds, self.said.append, self
+        )
+
+    def run(self) -> None:
+        self.bell.seconds += 5  # the next look at the folder is due
+        run_once(self.station, threading.Event(), self.bell)
+
+    def paint(self, name: str, recipe: SmearRecipe) -> Path:
+        (self.folder / name).write_bytes(encode_bmp(paint(recipe).image))
+        return self.folder / name
+
+    def counts(self) -> dict[str, int | None]:
+        return {name: result.wbc_count for name, result in self.stored().items()}
+
+    def stored(self) -> dict[str, ImageResult]:
+        results = self.store.results_between(START - timedelta(days=9999), START + timedelta(days=9999))
+        return {Path(result.path).name: result for result in results}
+
+    # The watcher
+
+    def tick(self, result: TickResult) -> None: ...
+
+    def done(self, result: Result) -> None:
+        self.results[result.path.name] = result
+
+    def failed(self, failure: Failure) -> None:
+        self.said.append(failure.reason)
+
+    def scale(self, diameter_px: float) -> None:
+        self.said.append(f"scale {diameter_px}")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path, cell_diameter_px=100.0)
+    with closing(made.store):
+        yield made
+
+
+def field(wbc: int, diameter: float = 100.0) -> SmearRecipe:
+    return SmearRecipe(width=480, height=400, cell_diameter_px=diameter, wbc=wbc, seed=wbc)
+
+
+def test_progress_is_told_after_each_picture_and_readiness_once(bench: Bench) -> None:
+    bench.paint("a.bmp", field(1))
+    bench.paint("b.bmp", field(2))
+    bench.run()
+    assert bench.counts() == {"a.bmp": 1, "b.bmp": 2}
+    assert bench.said[0] == "READY=1" and bench.said.count("READY=1") == 1
+    assert bench.said.count("WATCHDOG=1") >= 2
+
+
+def test_a_newly_activated_model_counts_from_the_next_picture_on(bench: Bench, tmp_path: Path) -> None:
+    bench.paint("a.bmp", field(1))
+    bench.run()
+    bundle = tiny_bundle()
+    write_bundle(tmp_path / "tiny.zip", bundle)
+    model, _ = install(tmp_path / "tiny.zip", bench.store, tmp_path / "models", bench.settings.engine)
+    bench.store.activate_model(model.model_id)
+    bench.paint("b.bmp", field(2))
+    bench.run()
+    models = {name: result.model for name, result in bench.stored().items()}
+    assert models == {"a.bmp": "starter", "b.bmp": bundle.manifest.name}
+
+
+def test_a_picture_that_is_replaced_before_its_turn_is_not_counted_as_the_other(bench: Bench) -> None:
+    path = bench.paint("a.bmp", field(1))
+    lease = bench.store.lease
+
+    def replaced_meanwhile(worker: str, most: int):  # type: ignore[no-untyped-def]
+        leases = lease(worker, most)
+        if leases and not bench.results:
+            path.write_bytes(encode_bmp(paint(field(2)).image))
+        return leases
+
+    bench.store.lease = replaced_meanwhile  # type: ignore[method-assign]
+    bench.run()
+    assert any("was replaced before it could be analysed" in line for line in bench.said)
+    assert bench.results["a.bmp"].analysis.wbc_count == 2
+    assert bench.store.counts_by_status() == {"waiting": 0, "queued": 0, "leased": 0, "done": 1, "quarantined": 1}
+
+
+def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(bench: Bench, tmp_path: Path) -> None:
+    """NaN is no empty field: the loop ends, systemd starts it again, the picture is still in the queue."""
+    bench.paint("a.bmp", field(1))
+    bench.station = bench.made()
+    good = bench.station.model.current()
+    sound = good.engine
+
+    class Broken:
+        name = "broken"
+
+        def __call__(self, tiles):  # type: ignore[no-untyped-def]
+            return sound(tiles) * float("nan")
+
+    object.__setattr__(good, "engine", Broken())
+    with pytest.raises(EngineError, match="not finite"):
+        bench.run()
+    assert bench.store.counts_by_status()["leased"] == 1
+    bench.station = bench.made()
+    bench.run()
+    assert bench.counts() == {"a.bmp": 1}
+
+
+# The scale belongs to the camera
+
+
+def test_an_unknown_scale_is_settled_from_the_first_pictures_and_then_kept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    with closing(bench.store):
+        for wbc in (1, 2, 3):
+            bench.paint(f"{wbc}.bmp", field(wbc, diameter=110))
+        bench.run()
+        settled = bench.store.fact(CAMERA_SCALE)
+        assert isinstance(settled, float) and 85 < settled < 140
+        assert bench.said.count(f"scale {settled}") == 1
+        bench.paint("later.bmp", field(2, diameter=60))
+        bench.station = bench.made()
+        bench.run()
+        assert bench.store.fact(CAMERA_SCALE) == settled
+        scales = {result.analysis.scale for result in bench.results.values()}
+        assert {(scale.cell_diameter_px, scale.source) for scale in scales} == {(settled, "camera")}
+
+
+def test_fields_without_a_white_cell_settle_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    with closing(bench.store):
+        (bench.folder / "blank.bmp").write_bytes(encode_bmp(paint(field(0)).image // 8 + 200))
+        bench.run()
+        assert bench.store.fact(CAMERA_SCALE) is None
+        assert bench.results["blank.bmp"].analysis.flags == ("scale-unknown",)
+
+
+@pytest.mark.parametrize(("camera", "diameter"), [({"um_per_px": 0.135}, 100.0), ({"cell_diameter_px": 75.0}, 75.0)])
+def test_a_told_scale_is_used_as_it_is(tmp_path: Path, camera: dict[str, float], diameter: float) -> None:
+    bench = Bench(tmp_path, **camera)
+    with closing(bench.store):
+        bench.paint("a.bmp", field(1))
+        bench.run()
+        scale = bench.results["a.bmp"].analysis.scale
+        assert (scale.cell_diameter_px, scale.source) == (diameter, "camera")
+        assert bench.store.fact(CAMERA_SCALE) is None
+
+
+def test_the_same_analysis_gives_the_same_masks(bench: Bench) -> None:
+    bench.paint("a.bmp", field(2))
+    bench.run()
+    first = bench.results["a.bmp"]
+    bench.station = bench.made()
+    bench.paint("b.bmp", field(2)).write_bytes((bench.folder / "a.bmp").read_bytes() + b"\0")
+    bench.run()
+    again = bench.results["b.bmp"]
+    assert (again.labels_png, again.cells_png) == (first.labels_png, first.cells_png)
