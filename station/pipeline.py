@@ -49,42 +49,39 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One file that gives no result; `reason` names the file and the cause."""
+    """One file that gives no result. `reason` does not repeat the name, which may be a patient's."""
 
     path: Path
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
 
 def load(path: Path, max_megapixels: float) -> Picture:
-    """Read and decode one file. Raises ImageError naming the file and the cause."""
+    """Read and decode one file. Raises ImageError with the cause."""
     started = perf_counter()
     try:
         data = path.read_bytes()
     except OSError as cause:
-        raise ImageError(f"{path} cannot be read ({(cause.strerror or str(cause)).lower()})") from cause
-    try:
-        image = decode(data, max_megapixels=max_megapixels)
-    except ImageError as cause:
-        raise ImageError(f"{path} {cause}") from cause
+        raise ImageError(f"cannot be read ({(cause.strerror or str(cause)).lower()})") from cause
+    image = decode(data, max_megapixels=max_megapixels)
     return Picture(path, hashlib.sha256(data).hexdigest(), image, perf_counter() - started)
 
 
 def analyse_picture(picture: Picture, scale_of: ScaleOf, manifest: Manifest, engine: Engine) -> Result:
-    """All steps after decoding. Raises StationError naming the file."""
+    """All steps after decoding. Raises ImageError with the cause, EngineError where the network fails."""
     clock = _Stopwatch()
-    try:
-        scale = scale_of(picture.image)
-        clock.lap("estimate")
-        prepared = prepare(picture.image, scale, manifest)
-        clock.lap("scale")
-        probabilities = engine(prepared.tile[None])[0]
-        clock.lap("network")
-        analysis = finish(prepared, probabilities, manifest)
-        clock.lap("separate")
-        labels_png, cells_png = encode(analysis.drawing.labels), encode(analysis.drawing.cells)
-        clock.lap("encode")
-    except ImageError as cause:
-        raise ImageError(f"{picture.path}: {cause}") from cause
+    scale = scale_of(picture.image)
+    clock.lap("estimate")
+    prepared = prepare(picture.image, scale, manifest)
+    clock.lap("scale")
+    probabilities = engine(prepared.tile[None])[0]
+    clock.lap("network")
+    analysis = finish(prepared, probabilities, manifest)
+    clock.lap("separate")
+    labels_png, cells_png = encode(analysis.drawing.labels), encode(analysis.drawing.cells)
+    clock.lap("encode")
     seconds = {"decode": picture.seconds} | clock.laps
     seconds = {step: round(value, 5) for step, value in (seconds | {"total": sum(seconds.values())}).items()}
     return Result(picture.path, picture.sha256, picture.image, analysis, labels_png, cells_png, seconds)

@@ -118,7 +118,8 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
 
 
 def _sentence(cause: ValidationError) -> str:
-    first = cause.errors()[0]
+    # A misspelt key is also a missing one: the misspelling is what the reader must see.
+    first = min(cause.errors(), key=lambda error: error["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"] if part not in ("float", "constrained-float", "literal['auto']"))
     if first["type"] == "extra_forbidden":
         return f"the setting '{key}' is unknown; known: {_known_beside(first['loc'])}"

@@ -97,7 +97,7 @@ class Bench:
         self.results[result.path.name] = result
 
     def failed(self, failure: Failure) -> None:
-        self.said.append(failure.reason)
+        self.said.append(str(failure))
 
     def scale(self, diameter_px: float) -> None:
         self.said.append(f"scale {diameter_px}")

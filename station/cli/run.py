@@ -106,7 +106,7 @@ class Lines:
 
     def tick(self, result: TickResult) -> None:
         for outcome in (*result.waiting, *result.quarantined):
-            self._echo(f"{outcome.became}: {outcome.path} {outcome.reason}")
+            self._echo(f"{outcome.became}: {outcome.path}: {outcome.reason}")
         for outcome in result.taken:
             if outcome.reason:
                 self._echo(f"{outcome.reason}: {outcome.path} holds a picture that is known already")
@@ -122,7 +122,7 @@ class Lines:
         )
 
     def failed(self, failure: Failure) -> None:
-        self._echo(f"quarantined: {failure.reason}")
+        self._echo(f"quarantined: {failure}")
 
     def scale(self, diameter_px: float) -> None:
         self._echo(f"the camera's cell diameter was settled at {diameter_px:g} px from its first pictures")

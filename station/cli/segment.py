@@ -167,7 +167,7 @@ def _show(
         for outcome in outcomes:
             if isinstance(outcome, Failure):
                 failures += 1
-                click.echo(f"error: {outcome.reason}", err=True)
+                click.echo(f"error: {outcome}", err=True)
             else:
                 _write_pictures(outcome, masks, overlays)
                 results.append(outcome)
@@ -181,7 +181,7 @@ def _show(
 
 def _line(outcome: Result | Failure, model: Loaded, um_per_px: float | None) -> dict[str, Any]:
     if isinstance(outcome, Failure):
-        return {"path": str(outcome.path), "error": outcome.reason}
+        return {"path": str(outcome.path), "error": str(outcome)}
     return as_json(outcome, model, um_per_px)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,13 +20,17 @@ from station.contract.analysis import Network, Scale, analyse
 from station.contract.cells import decode_mask
 from station.contract.decoding import decode
 from station.contract.errors import BundleError, StationError
-from station.contract.manifest import Golden, Manifest
+from station.contract.manifest import BACKGROUND, NUCLEUS, Golden, Manifest
 
 MANIFEST = "manifest.json"
 MODEL_CARD = "MODEL_CARD.md"
 MAX_BUNDLE_BYTES = 1_000_000_000  # unpacked; a bundle of the largest backbone stays below a third of it
-LEAST_GOLDEN_DICE = 0.999
+LEAST_GOLDEN_DICE, LEAST_NUCLEUS_DICE = 0.999, 0.99
 
+_DAMAGE = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError),
+    *(NotImplementedError, EOFError, RuntimeError, ValueError),
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # one fixed time, so that equal content gives an equal archive
 
 
@@ -52,6 +59,7 @@ class GoldenResult:
     wbc_count: int
     wbc_expected: int
     cell_dice: float
+    nucleus_dice: float
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -93,22 +101,27 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
                 archive.writestr(entry, bundle.files[name])
         temporary.replace(path)
     except OSError as cause:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise BundleError(f"{path} cannot be written ({cause.strerror})") from cause
 
 
 def prove(bundle: Bundle, network: Network) -> tuple[GoldenResult, ...]:
     """Run the golden pictures on an engine and compare with the masks and counts that travel in the bundle.
 
-    Raises BundleError naming the picture that the engine does not reproduce (count, or whole-cell Dice < 0.999).
+    Raises BundleError naming the picture that the engine does not reproduce (count, whole-cell Dice < 0.999, or nucleus
+    Dice < 0.99, which tells the two classes apart), and where there are no golden pictures at all.
     """
+    if not bundle.manifest.golden:
+        raise BundleError(f"the model {bundle.manifest.name} has no golden pictures to prove itself on")
     results = tuple(_golden_result(bundle, golden, network) for golden in bundle.manifest.golden)
     for result in results:
-        if result.wbc_count != result.wbc_expected or result.cell_dice < LEAST_GOLDEN_DICE:
+        alike = result.cell_dice >= LEAST_GOLDEN_DICE and result.nucleus_dice >= LEAST_NUCLEUS_DICE
+        if result.wbc_count != result.wbc_expected or not alike:
             raise BundleError(
                 f"the model {bundle.manifest.name} does not prove itself here: {result.image} has "
                 f"{result.wbc_count} cells where {result.wbc_expected} were expected, whole-cell Dice "
-                f"{result.cell_dice:.4f}; this engine must not serve it"
+                f"{result.cell_dice:.4f}, nucleus Dice {result.nucleus_dice:.4f}; this engine must not serve it"
             )
     return results
 
@@ -120,7 +133,10 @@ def sha256_of(data: bytes) -> str:
 
 def cell_dice(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     """Dice of the whole cell (nucleus + cytoplasm) of two label images; 1 where both are empty."""
-    a, b = first > 0, second > 0
+    return _dice(first > BACKGROUND, second > BACKGROUND)
+
+
+def _dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     total = int(a.sum()) + int(b.sum())
     return 2 * int((a & b).sum()) / total if total else 1.0
 
@@ -128,12 +144,15 @@ def cell_dice(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
 def _golden_result(bundle: Bundle, golden: Golden, network: Network) -> GoldenResult:
     try:
         image = decode(bundle.files[golden.image])
-        expected = decode_mask(bundle.files[golden.labels])
+        expected = decode_mask(bundle.files[golden.labels]).astype(np.uint8)
     except StationError as cause:
         raise BundleError(f"golden picture {golden.image}: {cause}") from cause
+    if expected.shape != image.shape[:2]:
+        raise BundleError(f"golden picture {golden.image} and its mask differ in size")
     analysis = analyse(image, Scale(golden.cell_diameter_px, "told"), bundle.manifest, network)
-    dice = cell_dice(analysis.drawing.labels, expected.astype(np.uint8))
-    return GoldenResult(golden.image, analysis.wbc_count, golden.wbc_count, dice)
+    found = analysis.drawing.labels
+    nucleus_dice = _dice(found == NUCLEUS, expected == NUCLEUS)
+    return GoldenResult(golden.image, analysis.wbc_count, golden.wbc_count, cell_dice(found, expected), nucleus_dice)
 
 
 def _named_hashes(manifest: Manifest) -> dict[str, str]:
@@ -158,28 +177,35 @@ def _zip_files(path: Path) -> dict[str, bytes]:
         data = path.read_bytes()
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            _refuse_strange(path, {entry.filename: entry.file_size for entry in entries})
-            return {entry.filename: archive.read(entry) for entry in entries}
+            _refuse_strange(path, [(entry.filename, entry.file_size) for entry in entries])
+            return {entry.filename: _inflated(archive, entry) for entry in entries}
     except OSError as cause:
-        raise BundleError(f"the model bundle {path} cannot be read ({cause.strerror})") from cause
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as cause:
+        raise BundleError(f"the model bundle {path} cannot be read ({cause.strerror or cause})") from cause
+    except _DAMAGE as cause:
         raise BundleError(f"{path} is damaged or no model bundle ({cause}); copy it again") from cause
-    except zipfile.zlib.error as cause:  # type: ignore[attr-defined]
-        raise BundleError(f"{path} is damaged ({cause}); copy it again") from cause
+
+
+def _inflated(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """A member, never longer than its entry claims: `ZipFile.read` would inflate whatever comes."""
+    with archive.open(entry) as member:
+        return member.read(entry.file_size)
 
 
 def _folder_files(path: Path) -> dict[str, bytes]:
     members = {member.relative_to(path).as_posix(): member for member in path.rglob("*") if member.is_file()}
-    _refuse_strange(path, {name: member.stat().st_size for name, member in members.items()})
-    return {name: member.read_bytes() for name, member in members.items()}
+    try:
+        _refuse_strange(path, [(name, member.stat().st_size) for name, member in members.items()])
+        return {name: member.read_bytes() for name, member in members.items()}
+    except OSError as cause:
+        raise BundleError(f"the model bundle {path} cannot be read ({cause.strerror or cause})") from cause
 
 
-def _refuse_strange(path: Path, sizes: Mapping[str, int]) -> None:
-    for name in sizes:
+def _refuse_strange(path: Path, sizes: Sequence[tuple[str, int]]) -> None:
+    for name, _ in sizes:
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts or "\\" in name:
             raise BundleError(f"{path} is refused: the member {name!r} leaves the bundle")
-    if sum(sizes.values()) > MAX_BUNDLE_BYTES:
+    if sum(size for _, size in sizes) > MAX_BUNDLE_BYTES:
         raise BundleError(f"{path} is refused: it unpacks to more than {MAX_BUNDLE_BYTES // 1_000_000} MB")
 
 

@@ -29,6 +29,7 @@ class Instances:
     """The cells found at network scale, before they are drawn."""
 
     territory: NDArray[np.int32]  # [h, w] owner of each pixel, reaching _RIM_PX beyond the outlines; 0 nobody
+    background: float  # a pixel is cell where P(background) is below this
     boxes: tuple[tuple[int, int, int, int], ...]  # (x, y, w, h) of the territory of cell i + 1
     confidences: tuple[float, ...]  # mean probability of the winning class over the cell, 0..1
 
@@ -65,11 +66,12 @@ def separate(probabilities: Probabilities, cell_diameter_px: float, how: Separat
     stands at least `how.prominence` above its saddle (h-maxima: Soille, Morphological Image Analysis, 6.3.4). A lobed
     nucleus is thus one cell. Regions without enough nucleus are no white cells and are dropped.
     """
-    foreground = probabilities[..., BACKGROUND] < 1.0 - how.foreground
+    background = 1.0 - how.foreground
+    foreground = probabilities[..., BACKGROUND] < background
     territory = _territories(foreground, cell_diameter_px, how)
     disc_px = math.pi / 4 * cell_diameter_px**2
     kept = _kept(territory, foreground, probabilities, disc_px, how)
-    return _numbered(territory, foreground, probabilities, kept)
+    return _numbered(territory, foreground, probabilities, kept, background)
 
 
 def draw(probabilities: Probabilities, instances: Instances, frame: Frame) -> Drawing:
@@ -113,7 +115,8 @@ def encode(mask: LabelImage | InstanceImage) -> bytes:
 
 def decode_mask(png: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """The mask that `encode` wrote. Raises ImageError where the bytes are no such PNG."""
-    mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
+    is_png = png.startswith(b"\x89PNG")
+    mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if is_png else None
     if mask is None or mask.ndim != 2:
         raise ImageError("is not a mask: one grey channel was expected")
     return np.asarray(mask, np.uint16) if mask.dtype == np.uint16 else np.asarray(mask, np.uint8)
@@ -183,6 +186,7 @@ def _numbered(
     foreground: NDArray[np.bool_],
     probabilities: Probabilities,
     kept: NDArray[np.bool_],
+    background: float,
 ) -> Instances:
     numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     territory = numbers[territory]
@@ -194,7 +198,7 @@ def _numbered(
     for index in range(1, count + 1):
         x, y, w, h = cv2.boundingRect((territory == index).astype(np.uint8))
         boxes.append((x, y, w, h))
-    return Instances(territory, tuple(boxes), tuple(float(v) for v in (certainty / pixels)[1:]))
+    return Instances(territory, background, tuple(boxes), tuple(float(v) for v in (certainty / pixels)[1:]))
 
 
 def _camera_box(box: tuple[int, int, int, int], frame: Frame) -> tuple[int, int, int, int]:
@@ -214,7 +218,7 @@ def _label_patch(
 ) -> LabelImage:
     """[h, w] of one cell in its box at camera scale: 0 not this cell, 1 cytoplasm, 2 nucleus."""
     resampled = to_camera_scale(probabilities, frame, box)
-    mine = _owned(instances, cell, frame, box) & (resampled[..., BACKGROUND] < 0.5)
+    mine = _owned(instances, cell, frame, box) & (resampled[..., BACKGROUND] < instances.background)
     nucleus = resampled[..., NUCLEUS] > resampled[..., CYTOPLASM]
     return np.where(mine, np.where(nucleus, NUCLEUS, CYTOPLASM), BACKGROUND).astype(np.uint8)
 

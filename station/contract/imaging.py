@@ -38,14 +38,15 @@ class Frame:
 def frame_for(height: int, width: int, cell_diameter_px: float, scale: NetworkScale) -> Frame:
     """The frame of a height x width picture whose cells measure `cell_diameter_px` at camera scale.
 
-    Raises ImageError where the told diameter would blow the picture up beyond what a station can hold.
+    Raises ImageError where the network would see more pixels than a station can hold.
     """
     factor = scale.cell_diameter_px / cell_diameter_px
     network_height, network_width = max(1, round(height * factor)), max(1, round(width * factor))
     if network_height * network_width > MAX_NETWORK_MEGAPIXELS * 1e6:
         raise ImageError(
-            f"at a cell diameter of {cell_diameter_px:g} px the picture of {width} x {height} px would be enlarged to "
-            f"{network_width} x {network_height} px; tell the true cell diameter"
+            f"is too large for its cells: at a cell diameter of {cell_diameter_px:g} px its {width} x {height} px "
+            f"become {network_width} x {network_height} px for the network, more than {MAX_NETWORK_MEGAPIXELS:g} "
+            "megapixels; tell the true cell diameter, or save smaller fields"
         )
     return Frame(
         height=height,

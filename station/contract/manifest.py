@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 BACKGROUND, CYTOPLASM, NUCLEUS = 0, 1, 2
-CLASSES = ("background", "cytoplasm", "nucleus")
+CLASSES: Final = ("background", "cytoplasm", "nucleus")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -94,7 +94,7 @@ class Manifest(Frozen):
 
     format_version: Literal[1] = 1
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
-    classes: tuple[str, str, str] = CLASSES
+    classes: tuple[Literal["background"], Literal["cytoplasm"], Literal["nucleus"]] = CLASSES
     scale: NetworkScale
     separation: Separation = Separation()
     networks: tuple[NetworkFile, ...] = ()

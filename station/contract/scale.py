@@ -13,6 +13,7 @@ import numpy as np
 
 from station.contract.analysis import Network, Scale, finish, prepare
 from station.contract.cells import Cell
+from station.contract.errors import ImageError
 from station.contract.imaging import RGB
 from station.contract.manifest import Manifest
 
@@ -57,7 +58,10 @@ def _candidates(image: RGB, manifest: Manifest) -> list[float]:
 
 
 def _try(image: RGB, assumed_px: float, manifest: Manifest, network: Network) -> Trial | None:
-    prepared = prepare(image, Scale(assumed_px, "estimated"), manifest)
+    try:
+        prepared = prepare(image, Scale(assumed_px, "estimated"), manifest)
+    except ImageError:
+        return None  # a very long picture, with cells assumed so small that the network could not hold it
     cells = finish(prepared, network(prepared.tile[None])[0], manifest).drawing.measured
     whole = [cell for cell in cells if not cell.touches_edge and cell.confidence >= _LEAST_CONFIDENCE]
     whole = whole or [cell for cell in cells if cell.confidence >= _LEAST_CONFIDENCE]

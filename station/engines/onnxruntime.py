@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from station.contract.bundle import Bundle
 from station.contract.errors import EngineError
 
-INPUT, PRECISION = "image", "float32"
+INPUT, OUTPUT, PRECISION = "image", "probabilities", "float32"
 
 _ERRORS_ONLY = 3
 _RUNTIME_ERRORS = (
@@ -51,4 +51,9 @@ def open_network(bundle: Bundle, threads: int) -> OnnxRuntimeEngine:
         session = ort.InferenceSession(bundle.network(PRECISION), options, providers=["CPUExecutionProvider"])
     except _RUNTIME_ERRORS as cause:
         raise EngineError(f"ONNX Runtime cannot load the model {bundle.manifest.name}: {cause}") from cause
+    ends = [end.name for end in (*session.get_inputs(), *session.get_outputs())]
+    if ends != [INPUT, OUTPUT]:
+        raise EngineError(
+            f"the network of the model {bundle.manifest.name} has the ends {', '.join(ends)}, not {INPUT} and {OUTPUT}"
+        )
     return OnnxRuntimeEngine(session, f"onnxruntime {ort.__version__} {PRECISION}")

@@ -152,5 +152,7 @@ def day_notes(summary: Summary) -> Sequence[str]:
     if summary.ingested_on_other_days:
         notes.append(f"{plural(summary.ingested_on_other_days, 'picture')} of these days came in on another day")
     if summary.captured_on_other_days:
-        notes.append(f"{plural(summary.captured_on_other_days, 'picture')} that came in were captured on another day")
+        were = "was" if summary.captured_on_other_days == 1 else "were"
+        words = plural(summary.captured_on_other_days, "picture")
+        notes.append(f"{words} that came in {were} captured on another day")
     return notes

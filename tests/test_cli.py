@@ -1,0 +1,225 @@
+"""The commands as a user calls them: what they print, and with which exit code they end."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zipfile
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import Command
+from networks import tiny_bundle
+
+from station.cli import COMMANDS
+from station.contract.bundle import write_bundle
+from station.demo.camera import encode_bmp
+from station.demo.smear import SmearRecipe, paint
+from station.registry import starter_path
+
+FIELD = paint(SmearRecipe(width=480, height=360, cell_diameter_px=100, wbc=2, seed=4))
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> Path:
+    folder = tmp_path / "fields"
+    folder.mkdir()
+    (folder / "two.bmp").write_bytes(encode_bmp(FIELD.image))
+    (folder / "none.bmp").write_bytes(encode_bmp(np.full((360, 480, 3), 225, np.uint8)))
+    return folder
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "model install", "model activate", "model list", "model rollback"])
+def test_every_command_has_help_with_an_example(station: Command, command: str) -> None:
+    told = station(*command.split(), "--help")
+    assert told.returncode == 0
+    assert "Example:\n" in told.stdout
+
+
+# station segment
+
+
+def test_segment_prints_the_promised_object_and_writes_the_masks_it_counted(fields: Path, station: Command) -> None:
+    options = ("--cell-diameter", 100, "--format", "jsonl", "--masks", fields / "m", "--overlays", fields / "o")
+    told = station("segment", fields, *options)
+    assert (told.returncode, told.stderr) == (0, "")
+    none, two = map(json.loads, told.stdout.splitlines())
+    assert (Path(none["path"]).name, none["wbc_count"], none["cells"], none["flags"]) == ("none.bmp", 0, [], [])
+    assert two.keys() == {
+        *("path", "sha256", "wbc_count", "cells", "flags", "cell_diameter_px", "cell_diameter_source"),
+        *("model", "engine", "seconds"),
+    }
+    assert (two["wbc_count"], two["cell_diameter_px"], two["cell_diameter_source"]) == (2, 100, "told")
+    labels, cells = (
+        cv2.imread(str(fields / f"m/two.{kind}.png"), cv2.IMREAD_UNCHANGED) for kind in ("labels", "cells")
+    )
+    assert (labels.dtype, cells.dtype, labels.shape, cells.shape) == (np.uint8, np.uint16, (360, 480), (360, 480))
+    assert np.array_equal(labels > 0, cells > 0)
+    for cell in two["cells"]:
+        inside = cells == cell["id"]
+        assert cell["area_px"] == np.count_nonzero(inside)
+        assert cell["nucleus_area_px"] == np.count_nonzero(labels[inside] == 2)
+        assert cell["nc_ratio"] == pytest.approx(cell["nucleus_area_px"] / cell["cytoplasm_area_px"], abs=1e-3)
+        assert (cell["x"], cell["y"]) == pytest.approx(np.argwhere(inside).mean(axis=0)[::-1], abs=0.01)
+        assert cell["bbox"] == list(cv2.boundingRect(inside.astype(np.uint8)))
+    assert cv2.imread(str(fields / "o/two.png")).shape == (360, 480, 3)
+    dice = (
+        2
+        * np.count_nonzero((labels > 0) & (FIELD.labels > 0))
+        / (np.count_nonzero(labels) + np.count_nonzero(FIELD.labels))
+    )
+    assert dice > 0.9
+
+
+def test_segment_estimates_the_scale_of_each_picture_alone(fields: Path, station: Command) -> None:
+    together = [json.loads(line) for line in station("segment", fields, "--format", "jsonl").stdout.splitlines()]
+    alone = json.loads(station("segment", fields / "two.bmp", "--format", "jsonl").stdout)
+    assert together[0]["cell_diameter_source"] == "default" and together[0]["flags"] == ["scale-unknown"]
+    assert together[1] | {"seconds": 0} == alone | {"seconds": 0}
+    assert alone["cell_diameter_source"] == "estimated"
+
+
+def test_segment_takes_pixel_size_and_scale_from_settings(fields: Path, station: Command) -> None:
+    settings = fields / "s.toml"
+    settings.write_text('[camera]\nfolder = "."\num_per_px = 0.135\n[database]\npath = "s.db"\n')
+    told = json.loads(station("segment", fields / "two.bmp", "--format", "jsonl", "--config", settings).stdout)
+    assert (told["cell_diameter_px"], told["cell_diameter_source"]) == (100.0, "camera")
+    assert told["cells"][0]["area_um2"] == pytest.approx(told["cells"][0]["area_px"] * 0.135**2, abs=0.01)
+
+
+def test_two_inputs_of_one_stem_are_refused_before_work(fields: Path, station: Command) -> None:
+    cv2.imwrite(str(fields / "two.png"), FIELD.image)
+    told = station("segment", fields, "--masks", fields / "m")
+    assert told.returncode == 2
+    assert "several inputs are called 'two'" in told.stderr
+    assert not (fields / "m").exists()
+
+
+def test_segment_prints_a_table_for_people(fields: Path, station: Command) -> None:
+    told = station("segment", fields / "two.bmp", "--cell-diameter", 100)
+    assert "white cells" in told.stdout and "100 (told)" in told.stdout
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[camera]\nfoldr = 1\n", "the setting 'camera.foldr' is unknown; known: folder, cell_diameter_px, um_per_px"),
+        ("[camra]\n", "the setting 'camra' is unknown; known: camera, database, engine, report, limits"),
+        ('[camera]\nfolder = "x"\n', "the setting 'database' is missing"),
+        ("[camera\n", "is not valid TOML"),
+        ('[camera]\nfolder = "x"\nsettle_seconds = -1\n[database]\npath = "d"\n', "camera.settle_seconds"),
+        ('[camera]\nfolder = "x"\n[database]\npath = "d"\n[report]\ntime_zone = "Mars"\n', "'Mars' is no time zone"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_the_way_out(tmp_path: Path, station: Command, text: str, sentence: str) -> None:
+    path = tmp_path / "station.toml"
+    path.write_text(text)
+    told = station("run", "--once", "--config", path)
+    assert told.returncode == 2
+    assert str(path) in told.stderr and sentence in told.stderr and "Traceback" not in told.stderr
+
+
+def test_missing_settings_and_a_missing_camera_folder_are_named(home: Path, station: Command) -> None:
+    told = station("status", "--config", home / "nothing.toml")
+    assert (told.returncode, "there is no settings file" in told.stderr) == (2, True)
+    (home / "camera").rmdir()
+    told = station("run", "--once", "--config", home / "station.toml")
+    assert (told.returncode, "does not exist; is the share mounted?" in told.stderr) == (2, True)
+
+
+# Models
+
+
+def test_a_bundle_with_one_changed_byte_is_refused(home: Path, station: Command, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(starter_path()) as source, zipfile.ZipFile(damaged, "w") as target:
+        for name in source.namelist():
+            data = bytearray(source.read(name))
+            if name == "network.onnx":
+                data[len(data) // 2] ^= 1
+            target.writestr(name, bytes(data))
+    told = station("model", "install", damaged, "--config", home / "station.toml")
+    assert told.returncode == 1
+    assert f"{damaged} is damaged: network.onnx does not have the hash" in told.stderr
+    assert station("model", "list", "--config", home / "station.toml").stdout.count("starter") == 1
+
+
+def test_models_are_installed_activated_and_rolled_back(home: Path, station: Command, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "tiny.zip", tiny_bundle())
+    config = ("--config", home / "station.toml")
+    assert "it counts from the next picture on" in station("model", "install", tmp_path / "tiny.zip", *config).stdout
+    tiny = Path(station("model", "path", *config).stdout.strip())
+    assert tiny.parent == home / "models" and tiny.is_file()
+    assert station("model", "rollback", *config).stdout.startswith("active: starter")
+    told = station("model", "rollback", *config)
+    assert (told.returncode, "there is no earlier model" in told.stderr) == (1, True)
+    assert station("model", "activate", 2, *config).returncode == 0
+    told = station("model", "activate", "other", *config)
+    assert (told.returncode, "no installed model is called 'other'; installed: 1 (starter)" in told.stderr) == (1, True)
+
+
+# Database
+
+
+def test_a_database_of_a_newer_version_is_refused(home: Path, station: Command) -> None:
+    with closing(sqlite3.connect(home / "station.db")) as connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+        connection.commit()
+    for command in (("run", "--once"), ("report",), ("status",)):
+        told = station(*command, "--config", home / "station.toml")
+        assert told.returncode == 1
+        assert "was made by a newer version (schema 9999" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_init_keeps_what_exists(home: Path, station: Command) -> None:
+    before = (home / "station.toml").read_text()
+    again = station("init", home, "--cell-diameter", 75)
+    assert again.returncode == 0
+    assert (home / "station.toml").read_text() == before
+    assert station("model", "list", "--config", home / "station.toml").stdout.count("starter") == 1
+
+
+def test_init_refuses_a_camera_folder_that_is_not_there(tmp_path: Path, station: Command) -> None:
+    told = station("init", tmp_path / "s", "--camera", tmp_path / "share")
+    assert (told.returncode, "does not exist; mount or make it first" in told.stderr) == (2, True)
+
+
+# Report and status
+
+
+def test_report_and_status_tell_what_run_did(home: Path, station: Command) -> None:
+    (home / "camera/S-1").mkdir()
+    (home / "camera/S-1/Meier.bmp").write_bytes(encode_bmp(FIELD.image))
+    (home / "camera/text.bmp").write_text("no picture")
+    config = ("--config", home / "station.toml")
+    assert station("run", "--once", *config).returncode == 1
+    status = json.loads(station("status", "--json", *config).stdout)
+    assert (status["counts"]["done"], status["counts"]["quarantined"], status["model"]) == (1, 1, "starter")
+    assert "is text, not a picture" in station("status", *config).stdout
+    table = station("report", *config).stdout
+    assert "1 picture counted, 2 white cells" in table and "Meier" not in table and "1 not counted" in table
+    told = station("report", "--format", "json", "--names", "-o", home / "day.json", *config)
+    assert told.stdout == f"wrote {home / 'day.json'}\n"
+    assert json.loads((home / "day.json").read_text())["slides"] == [{"slide": "S-1", "images": 1, "wbc_count": 2}]
+
+
+@pytest.mark.parametrize(
+    "options", [("--date", "2026-01-01", "--from", "2026-01-01"), ("--from", "2026-01-01"), ("--date", "yesterday")]
+)
+def test_report_refuses_days_that_make_no_sense(home: Path, station: Command, options: tuple[str, ...]) -> None:
+    assert station("report", *options, "--config", home / "station.toml").returncode == 2
+
+
+def test_the_demo_counts_its_painted_fields(tmp_path: Path, station: Command) -> None:
+    told = station("demo", tmp_path / "out", "--seed", 2)
+    assert told.returncode == 0, told.stdout
+    (day,) = (tmp_path / "out").iterdir()
+    assert len(list((day / "overlays").glob("*.png"))) == 12
+    assert "of 12 fields counted exactly" in told.stdout
+    assert (day / "report.txt").read_text() in told.stdout

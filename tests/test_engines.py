@@ -1,0 +1,139 @@
+"""One exam for every engine on the shelf, with a network of real ONNX whose answers are known."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+
+import numpy as np
+import onnx
+import pytest
+from networks import colour_network, discs, tiny_bundle, tiny_onnx
+from numpy.typing import NDArray
+
+from station.contract.analysis import Scale, analyse
+from station.contract.bundle import prove
+from station.contract.errors import EngineError
+from station.engines import AUTO, ENGINES, Engine, choose_engine, open_engine
+
+
+def noise(*shape: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(9).integers(0, 256, (*shape, 3), np.uint8)
+
+
+def changed_onnx(operator: str = "Softmax", opset: int = 17) -> bytes:
+    network = onnx.load_from_string(tiny_onnx())
+    network.graph.node[-1].op_type = operator
+    network.opset_import[0].version = opset
+    return bytes(network.SerializeToString())
+
+
+UNLOADABLE = {
+    "empty": b"",
+    "text": b"this is no network",
+    "cut": tiny_onnx()[:-30],
+    "unknown operator": changed_onnx(operator="Sovtmax"),
+    "opset of the future": changed_onnx(opset=99),
+}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return open_engine(tiny_bundle(), request.param)
+
+
+def test_answers_are_the_probabilities_that_the_network_defines(engine: Engine) -> None:
+    tiles = noise(2, 32, 48)
+    answers = engine(tiles)
+    assert (answers.shape, answers.dtype) == ((2, 32, 48, 3), np.float32)
+    assert np.abs(answers - colour_network(tiles)).max() < 1e-5
+    assert np.abs(answers.sum(axis=-1) - 1).max() < 1e-5
+
+
+def test_a_batch_of_two_answers_as_one_by_one(engine: Engine) -> None:
+    tiles = noise(2, 64, 32)
+    assert np.abs(engine(tiles) - np.concatenate([engine(tiles[:1]), engine(tiles[1:])])).max() < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 16, 400), (1, 416, 16), (1, 32, 32)])
+def test_number_and_size_of_tiles_are_free(engine: Engine, shape: tuple[int, int, int]) -> None:
+    tiles = noise(*shape)
+    assert np.abs(engine(tiles) - colour_network(tiles)).max() < 1e-5
+
+
+def test_tiles_that_lie_scattered_in_memory_are_read_right(engine: Engine) -> None:
+    tiles = noise(1, 40, 60)[:, ::2, ::-1]
+    assert np.abs(engine(tiles) - colour_network(tiles)).max() < 1e-5
+
+
+def test_a_bundle_proves_itself_on_the_engine(engine: Engine) -> None:
+    assert [(one.wbc_count, one.cell_dice) for one in prove(tiny_bundle(), engine)] == [(3, 1), (2, 1)]
+
+
+def test_cells_are_counted_as_on_the_plain_network(engine: Engine) -> None:
+    image, scale = discs(180, 240, [(60, 60, 30, 17), (105, 70, 30, 16)]), Scale(60, "told")
+    manifest = tiny_bundle().manifest
+    on_engine, plain = (analyse(image, scale, manifest, network) for network in (engine, colour_network))
+    assert on_engine.wbc_count == 2
+    assert np.array_equal(on_engine.drawing.cells, plain.drawing.cells)
+
+
+def test_the_name_tells_runtime_version_and_precision(engine: Engine) -> None:
+    runtime, version, precision = engine.name.split()
+    assert runtime in ENGINES
+    assert version == metadata.version(runtime)
+    assert precision == "float32"
+
+
+@pytest.mark.parametrize(
+    "tiles",
+    [np.zeros((8, 8, 3), np.uint8), np.zeros((1, 8, 8, 4), np.uint8), np.zeros((1, 8, 8, 3), np.float32)],
+    ids=["no batch", "four channels", "floats"],
+)
+def test_what_is_no_batch_of_pictures_is_an_engine_error(engine: Engine, tiles: NDArray[np.uint8]) -> None:
+    with pytest.raises(EngineError, match=f"{engine.name} failed on a batch of shape"):
+        engine(tiles)
+    assert engine(noise(1, 8, 8)).shape == (1, 8, 8, 3)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_the_number_of_threads_does_not_change_answers(name: str, threads: int) -> None:
+    tiles = noise(1, 64, 64)
+    assert np.abs(open_engine(tiny_bundle(), name, threads=threads)(tiles) - colour_network(tiles)).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("damage", UNLOADABLE)
+def test_a_network_that_cannot_be_loaded_is_one_sentence(name: str, damage: str) -> None:
+    with pytest.raises(EngineError, match=r"cannot load the model broken: "):
+        open_engine(tiny_bundle("broken", UNLOADABLE[damage]), name)
+
+
+def test_an_unknown_engine_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(EngineError, match="there is no engine 'abacus'; known: auto, onnxruntime"):
+        open_engine(tiny_bundle(), "abacus")
+
+
+def test_auto_chooses_an_engine_of_the_shelf() -> None:
+    assert choose_engine() in ENGINES
+    assert open_engine(tiny_bundle(), AUTO).name.startswith(choose_engine())
+    assert open_engine(tiny_bundle()).name == open_engine(tiny_bundle(), AUTO).name
+
+
+def test_the_shelf_loads_no_runtime_before_an_engine_is_opened() -> None:
+    code = "import json, sys, station.engines; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    assert "station" in loaded
+    assert not loaded & {"onnxruntime", "onnx", "tensorflow", "keras", "tensorrt", "torch"}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_network_with_other_ends_is_refused_when_it_is_opened(name: str) -> None:
+    network = onnx.load_from_string(tiny_onnx())
+    network.graph.input[0].name = network.graph.node[0].input[0] = "pixels"
+    with pytest.raises(EngineError, match="has the ends pixels, probabilities, not image and probabilities"):
+        open_engine(tiny_bundle(network=network.SerializeToString()), name)

@@ -1,0 +1,145 @@
+"""The day's report: real rows in a real database, every format from the same summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from station.commission import PSEUDONYM_SALT
+from station.contract.errors import StationError
+from station.database.records import AnalysisRecord, FileStamp, NewImage, StoredCell
+from station.database.store import Store
+from station.reports import FORMATS, render, summarise
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOON = datetime(2026, 3, 29, 12, 0, tzinfo=BERLIN)
+CELL = StoredCell(1, 10.0, 10.0, 5, 5, 11, 11, 100, 40, 60, 0.6667, touches_edge=False, confidence=0.9)
+
+
+class Day:
+    """A database that is filled picture by picture."""
+
+    def __init__(self, path: Path) -> None:
+        self.now = NOON.astimezone(UTC)
+        self.store = Store.open(path, clock=lambda: self.now, create=True)
+        self.store.record_fact(PSEUDONYM_SALT, "salt")
+
+    def image(self, captured_at: datetime, cells: int | None = 1, path: str = "/camera/S-1/{}.bmp") -> None:
+        number = self.store.counts_by_status()["done"] + self.store.counts_by_status()["queued"]
+        path = path.format(number)
+        stamp = FileStamp(100, number, number)
+        slide = Path(path).parent.name
+        self.store.add_image(NewImage(path, stamp, f"{number:064x}", slide, captured_at, rung=True))
+        if cells is not None:
+            (lease,) = self.store.lease("test", 1)
+            self.store.save_analysis(_analysis(lease.image_id, cells))
+
+
+def _analysis(image_id: int, cells: int) -> AnalysisRecord:
+    """The first cell is cut by the border."""
+    drawn = tuple(replace(CELL, cell_id=number + 1, touches_edge=number == 0) for number in range(cells))
+    return AnalysisRecord(
+        image_id=image_id,
+        model_sha256="a" * 64,
+        model="starter",
+        engine="onnxruntime",
+        settings_sha256="b" * 64,
+        package_version="0.1.0",
+        cell_diameter_px=120.0,
+        cell_diameter_source="camera",
+        flags=("cell-at-edge",) if cells else (),
+        seconds={"total": 0.2},
+        cells=drawn,
+        labels_png=b"labels",
+        cells_png=b"cells",
+        width=640,
+        height=480,
+    )
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> Iterator[Day]:
+    made = Day(tmp_path / "station.db")
+    with closing(made.store):
+        yield made
+
+
+@pytest.mark.parametrize(("local_day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25)])
+def test_every_image_is_in_exactly_one_local_day_also_when_the_clock_is_changed(
+    day: Day, local_day: date, hours: int
+) -> None:
+    midnight = datetime.combine(local_day, datetime.min.time(), tzinfo=BERLIN).astimezone(UTC)
+    for quarter in range(-4, 4 * 27):
+        day.image(midnight + timedelta(minutes=15 * quarter))
+    around = [local_day + timedelta(days=offset) for offset in (-1, 0, 1)]
+    counts = [len(summarise(day.store, one, one, BERLIN).images) for one in around]
+    assert counts == [4, 4 * hours, 4 * (27 - hours)]
+
+
+def test_counts_are_summed_by_slide_with_and_without_cells_at_the_edge(day: Day) -> None:
+    for cells, slide in ((3, "S-1"), (0, "S-1"), (2, "S-2")):
+        day.image(NOON, cells, f"/camera/{slide}/{{}}.bmp")
+    day.image(NOON, None)
+    summary = summarise(day.store, NOON.date(), NOON.date(), BERLIN, names=True)
+    assert (summary.wbc_count, summary.wbc_count_inside, len(summary.counted), len(summary.open)) == (5, 3, 3, 1)
+    assert summary.slides == (("S-1", 2, 3), ("S-2", 1, 2))
+    assert summary.models == ("starter on onnxruntime",)
+
+
+def test_pictures_that_came_in_on_another_day_are_named_on_both(day: Day) -> None:
+    day.now = (NOON + timedelta(days=1)).astimezone(UTC)
+    day.image(NOON)
+    first, second = (summarise(day.store, one, one, BERLIN) for one in (NOON.date(), NOON.date() + timedelta(days=1)))
+    assert (first.ingested_on_other_days, first.captured_on_other_days) == (1, 0)
+    assert (second.ingested_on_other_days, second.captured_on_other_days) == (0, 1)
+    assert "1 picture of these days came in on another day" in render(first, "table")
+    assert "1 picture that came in was captured on another day" in render(second, "table")
+
+
+@pytest.mark.parametrize("style", FORMATS)
+def test_names_are_pseudonyms_unless_asked_for(day: Day, style: str) -> None:
+    day.image(NOON, 1, "/camera/Meier, Anna 1961/Meier.bmp")
+    secret, shown = (
+        render(summarise(day.store, NOON.date(), NOON.date(), BERLIN, names=names), style) for names in (False, True)
+    )
+    assert "Meier" not in secret
+    assert "Meier.bmp" in shown
+
+
+def test_json_and_csv_carry_the_same_numbers(day: Day) -> None:
+    for cells in (3, 0):
+        day.image(NOON, cells)
+    day.image(NOON, None)
+    summary = summarise(day.store, NOON.date(), NOON.date(), BERLIN)
+    told = json.loads(render(summary, "json"))
+    lines = list(csv.DictReader(io.StringIO(render(summary, "csv"))))
+    assert (told["wbc_count"], told["wbc_count_inside"], told["images_counted"], told["images_open"]) == (3, 2, 2, 1)
+    assert [image["wbc_count"] for image in told["images"]] == [3, 0, None]
+    assert [line["wbc_count"] for line in lines] == ["3", "0", ""]
+    assert [line["captured_at"] for line in lines] == ["2026-03-29 12:00:00+02:00"] * 3
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_defused(day: Day) -> None:
+    day.image(NOON, 1, '/camera/S-1/=cmd("x").bmp')
+    text = render(summarise(day.store, NOON.date(), NOON.date(), BERLIN, names=True), "csv")
+    (line,) = csv.DictReader(io.StringIO(text))
+    assert line["name"] == '\'=cmd("x").bmp'
+
+
+def test_a_day_without_pictures_says_so(day: Day) -> None:
+    text = render(summarise(day.store, NOON.date(), NOON.date(), BERLIN), "table")
+    assert text.startswith("2026-03-29 (Europe/Berlin): 0 pictures counted, 0 white cells")
+
+
+def test_an_unknown_format_is_answered_with_the_known_ones(day: Day) -> None:
+    with pytest.raises(StationError, match="no report format 'pdf'; known: table, json, csv"):
+        render(summarise(day.store, NOON.date(), NOON.date(), BERLIN), "pdf")
