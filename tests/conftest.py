@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from stores import Clock
+
+from station.database.store import Store
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("WBC_SHARED", ROOT.parent / "shared"))
@@ -43,3 +47,19 @@ def home(tmp_path: Path, station: Command) -> Path:
     made = station("init", folder, "--cell-diameter", 120)
     assert made.returncode == 0, made.stderr
     return folder
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "station.db"
+
+
+@pytest.fixture
+def store(database: Path, clock: Clock) -> Iterator[Store]:
+    with closing(Store.open(database, clock=clock, create=True)) as opened:
+        yield opened

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from station.contract.errors import DatabaseError
-from station.database.connection import in_words
+from station.database.connection import address, in_words
 
 
 def verified_copy(database: Path, target: Path) -> Path:
@@ -20,7 +20,7 @@ def verified_copy(database: Path, target: Path) -> Path:
     part.unlink(missing_ok=True)
     try:
         with in_words(database):
-            with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source:
+            with closing(_reader(database)) as source:
                 source.execute("VACUUM INTO ?", (str(part),))
             verify(part)
         _flush(part)
@@ -33,10 +33,14 @@ def verified_copy(database: Path, target: Path) -> Path:
 
 def verify(database: Path) -> None:
     """Read every page. Raises DatabaseError where one is damaged."""
-    with in_words(database), closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+    with in_words(database), closing(_reader(database)) as connection:
         found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
     if found != ["ok"]:
         raise DatabaseError(f"the database {database} is damaged ({'; '.join(map(str, found[:3]))}); restore a backup")
+
+
+def _reader(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(address(database, "ro"), uri=True)
 
 
 def _flush(path: Path) -> None:

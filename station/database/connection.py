@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError as SqlError
+from sqlalchemy.pool import QueuePool
 
 from station.contract.errors import DatabaseError
 
@@ -20,16 +21,21 @@ READING = {"reading": True}  # execution option: BEGIN without the write lock
 
 def open_engine(path: Path, *, read_only: bool = False) -> Engine:
     """An engine on a database file. With `read_only` the file is never created or written."""
-    mode = "ro" if read_only else "rwc"
-    address = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    place = address(path, "ro" if read_only else "rwc")
 
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(place, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
 
-    engine = create_engine("sqlite://", creator=connect)
+    # The pool that SQLAlchemy picks for an address without a file closes connections that other threads still use.
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
     event.listen(engine, "connect", _prepare_reader if read_only else _prepare_writer)
     event.listen(engine, "begin", _begin_reader if read_only else _begin)
     return engine
+
+
+def address(path: Path, mode: str) -> str:
+    """The URI of a database file; `#`, `?` and `%` in its folder's name are no part of the URI's own grammar."""
+    return f"file:{quote(str(path.absolute()))}?mode={mode}"
 
 
 @contextmanager

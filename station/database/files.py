@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from station.database.records import Added, FileStamp, KnownFile, NewImage, Status
@@ -26,8 +26,11 @@ def add_image(session: Session, new: NewImage, now: datetime) -> Added:
         if row is not None and placeholder is not None and placeholder is not row:
             _replace(session, placeholder, row)
         row = row or placeholder or Image(ingested_at=now)
+        if row is placeholder:  # other files shared the bad content, and were more names of it
+            session.execute(delete(ImagePath).where(ImagePath.image_id == row.id, ImagePath.path != new.path))
         row.path, row.sha256, row.slide = new.path, new.sha256, new.slide
-        row.captured_at, row.ingested_at, row.attempts, row.next_attempt_at = new.captured_at, now, 0, None
+        row.captured_at, row.ingested_at, row.next_attempt_at = new.captured_at, now, None
+        row.attempts = row.deaths = 0
         _become(row, "queued", None, now)
         kind: Literal["new", "known", "duplicate"] = "new"
     else:
@@ -108,6 +111,14 @@ def _has_path(session: Session, row: Image, path: str) -> bool:
     return session.get(ImagePath, (row.id, path)) is not None
 
 
+def _leave(session: Session, file: File, row: Image) -> None:
+    """A content that never was a picture is named after a file that still holds it."""
+    left = file.image if file.image_id and file.image_id != row.id else None
+    if left is not None and left.path == file.path and left.status in _NEVER_A_PICTURE and not left.attempts:
+        others = select(File.path).where(File.image_id == left.id, File.path != file.path).order_by(File.path)
+        left.path = session.scalar(others) or left.path
+
+
 def _link(
     session: Session,
     row: Image,
@@ -123,6 +134,7 @@ def _link(
     if not _has_path(session, row, path):
         session.add(ImagePath(image_id=row.id, path=path, first_seen=now))
     file = session.get(File, path) or File(path=path, rung=rung)
+    _leave(session, file, row)
     file.size, file.mtime_ns, file.inode = stamp.size, stamp.mtime_ns, stamp.inode
     file.image_id, file.rung, file.next_look_at = row.id, file.rung or rung, next_look_at
     session.add(file)

@@ -20,8 +20,9 @@ def release(session: Session, now: datetime) -> None:
     """Give back what a station that died had in hand: only one works on a database, so all leases are dead."""
     for image in session.scalars(select(Image).where(Image.status == "leased")):
         image.status, image.worker, image.since = "queued", None, now
-        if image.attempts >= MOST_DEATHS:
-            _put_aside(image, f"the station died {image.attempts} times while it was analysed", now)
+        image.deaths += 1
+        if image.deaths >= MOST_DEATHS:
+            _put_aside(image, f"the station died {image.deaths} times while it was analysed", now)
 
 
 def lease(session: Session, worker: str, most: int, now: datetime) -> list[Lease]:

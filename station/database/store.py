@@ -25,7 +25,7 @@ from station.database.records import (
     OpenItem,
     StoredModel,
 )
-from station.database.schema import migrate, newest, revision
+from station.database.schema import check, migrate, newest
 from station.database.tables import FactRow
 
 
@@ -41,8 +41,10 @@ class Store:
         """For writing, brought to this package's schema after a verified copy. `create` makes a missing one."""
         if not path.exists() and not create:
             raise _missing(path)
-        engine = open_engine(path)
         with in_words(path):
+            if path.exists():
+                check(path)
+            engine = open_engine(path)
             migrate(engine, path)
         return cls(path, engine, clock)
 
@@ -51,12 +53,11 @@ class Store:
         """For reading beside a running station; nothing is created, changed or migrated."""
         if not path.exists():
             raise _missing(path)
-        engine = open_engine(path, read_only=True)
         with in_words(path):
-            found = revision(engine, path)
+            found = check(path)
         if found != newest():
             raise DatabaseError(f"the database {path} has the older schema {found}; `station init` or `run` updates it")
-        return cls(path, engine, clock)
+        return cls(path, open_engine(path, read_only=True), clock)
 
     def close(self) -> None:
         self._engine.dispose()

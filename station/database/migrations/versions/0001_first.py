@@ -48,7 +48,7 @@ def _intake() -> None:
         _text("status"),
         _text("reason", nullable=True),
         _text("since"),
-        _whole("attempts"),
+        *map(_whole, ("attempts", "deaths")),
         _text("worker", nullable=True),
         _text("next_attempt_at", nullable=True),
         sa.UniqueConstraint("sha256"),
