@@ -5,7 +5,7 @@ STAMP = $(VENV)/.installed
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint starter clean
+.PHONY: help demo test lint starter picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,12 @@ SHARED ?= ../shared
 DATA = $(SHARED)/data
 starter: $(STAMP)-dev  ## train the starter model anew and put it into the package (an hour on two cores)
 	VENV=$(VENV) DATA=$(DATA) WEIGHTS=$(SHARED)/weights sh deploy/train-starter.sh
+
+picture: $(STAMP)-station  ## make README's picture anew
+	$(VENV)/bin/station demo build/picture --seed 1
+	mkdir -p deploy/pictures
+	$(VENV)/bin/python -c 'import sys; from PIL import Image; Image.open(sys.argv[1]).resize((768, 576)).save(sys.argv[2])' \
+	    "$$(ls -d build/picture/day-* | tail -n 1)/overlays/Image_0010.png" deploy/pictures/overlay.jpg
 
 clean:  ## remove what was made
 	rm -rf $(VENV) build dist demo-output *.egg-info .pytest_cache .mypy_cache .ruff_cache

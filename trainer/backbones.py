@@ -97,13 +97,13 @@ def weights_file(row: Backbone, weights: str, weights_dir: Path | None) -> Path 
     """
     if weights == NO_WEIGHTS:
         return None
+    if row.imagenet_file is None:
+        raise WeightsError(f"the backbone '{row.name}' has no pretrained encoder; use --weights none")
     if weights != IMAGENET:
         path = Path(weights)
         if not path.is_file():
             raise WeightsError(f"the weights file {path} does not exist")
         return path
-    if row.imagenet_file is None:
-        raise WeightsError(f"the backbone '{row.name}' has no ImageNet weights; use --weights none")
     path = (weights_dir or Path("weights")) / row.imagenet_file
     if not path.is_file():
         raise WeightsError(

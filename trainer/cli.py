@@ -119,6 +119,7 @@ def fit(
     start.check(recipe.backbone)
     samples = _samples(data, layout, splits, "train")
     diameters = _diameters(samples, cell_diameter)
+    _refuse_early(recipe, samples, seed)
     folder, record = _begin(recipe, samples, runs, seed, start)
     console = Console()
     console.print(
@@ -251,6 +252,15 @@ def _start(weights: str | None, weights_dir: Path | None, parent: Path | None) -
     return descendant(parent)
 
 
+def _refuse_early(recipe: Recipe, samples: Sequence[Sample], seed: int) -> None:
+    """What would otherwise fail after the pictures were read and a run's folder was made."""
+    from trainer.datasets.samples import hold_out
+    from trainer.losses import loss
+
+    loss(recipe.loss)
+    hold_out(samples, recipe.held_out, seed)
+
+
 def _begin(
     recipe: Recipe, samples: Sequence[Sample], runs: Path, seed: int, start: Start
 ) -> tuple[RunFolder, RunRecord]:
@@ -336,11 +346,16 @@ def _diameters(samples: Sequence[Sample], told: Sequence[str]) -> dict[str, floa
     """Cell diameter per data set: told as SET=PX or PX, else measured."""
     from trainer.datasets.samples import grouped, median_diameter
 
+    sets = grouped(samples)
     try:
         pairs = {name: float(px) for name, _, px in (text.rpartition("=") for text in told)}
     except ValueError as cause:
         raise click.BadParameter(f"{cause}; use --cell-diameter SET=PX") from cause
-    return {name: pairs.get(name) or pairs.get("") or median_diameter(own) for name, own in grouped(samples).items()}
+    unknown = pairs.keys() - {"", *sets}
+    if unknown or not all(4 <= px <= 2000 for px in pairs.values()):
+        problem = f"there is no set '{min(unknown)}'" if unknown else "a cell diameter lies between 4 and 2000 px"
+        raise click.BadParameter(f"{problem}; use --cell-diameter SET=PX with SET one of {', '.join(sets)}")
+    return {name: pairs.get(name) or pairs.get("") or median_diameter(own) for name, own in sets.items()}
 
 
 def _estimating(opened: Any, engine: Any) -> Any:

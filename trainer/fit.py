@@ -40,7 +40,7 @@ class Watcher(Protocol):
 class Trained:
     """The end of a training; the model holds the best weights."""
 
-    best_epoch: int
+    best_epoch: int  # from 1; 0: no epoch was better than the model it started from
     score: float
     scores: tuple[ImageScore, ...]
 
@@ -68,7 +68,7 @@ def train(model: Any, session: Session, watcher: Watcher) -> Trained:
     recipe = session.recipe
     for layer in batch_normalisations(model):
         layer.momentum = recipe.bn_momentum
-    best_epoch, best = 0, -1.0
+    best_epoch, best = _start(model, session)
     for epoch in range(recipe.epochs):
         if epoch in (0, recipe.frozen_epochs):
             _compile(model, recipe, frozen=epoch < recipe.frozen_epochs)
@@ -77,9 +77,9 @@ def train(model: Any, session: Session, watcher: Watcher) -> Trained:
         session.folder.append_history(row_of_history | {"score": score})
         watcher.epoch(row_of_history | {"score": score}, is_best=score > best)
         if score > best:
-            best_epoch, best = epoch, score
+            best_epoch, best = epoch + 1, score
             model.save_weights(session.folder.weights)
-        elif epoch - best_epoch >= recipe.patience:
+        elif epoch + 1 - best_epoch >= recipe.patience:
             break
     model.load_weights(session.folder.weights)
     return _with_new_statistics(model, session, best_epoch, best)
@@ -134,6 +134,15 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
 
 
+def _start(model: Any, session: Session) -> tuple[int, float]:
+    """(epoch, score) to beat: nothing, or the model that this one descends from."""
+    if not session.manifest.provenance.ancestry:
+        return 0, -1.0
+    score = selection_score(validate(model, session))
+    model.save_weights(session.folder.weights)
+    return 0, score
+
+
 def _compile(model: Any, recipe: Recipe, *, frozen: bool) -> None:
     import keras
 
@@ -152,9 +161,11 @@ def _epoch(model: Any, session: Session, epoch: int, watcher: Watcher) -> dict[s
         model.optimizer.learning_rate = rate
         mean_loss = float(model.train_on_batch(images, truth))
         if not math.isfinite(mean_loss):
+            kept = session.folder.weights
+            so_far = f"the best weights so far are in {kept}" if kept.exists() else "there are no good weights yet"
             raise TrainingError(
-                f"the loss was no longer finite in epoch {epoch + 1}, step {step + 1}; the best weights so far are "
-                f"in {session.folder.weights}; try a lower learning rate"
+                f"the loss was no longer finite in epoch {epoch + 1}, step {step + 1}; {so_far}; "
+                "try a lower learning rate"
             )
         watcher.step(epoch, step, mean_loss)
     return {
@@ -193,4 +204,4 @@ def _with_new_statistics(model: Any, session: Session, best_epoch: int, best: fl
         model.load_weights(session.folder.weights)
         scores = validate(model, session)
     model.save_weights(session.folder.weights)
-    return Trained(best_epoch + 1, selection_score(scores), tuple(scores))
+    return Trained(best_epoch, selection_score(scores), tuple(scores))

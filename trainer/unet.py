@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,12 @@ def load_encoder(model: Any, row: Backbone, path: Path) -> None:
     known = {"mobilenet_v2": keras.applications.MobileNetV2}
     donor = known[row.name](include_top=False, weights=None, input_shape=(None, None, 3))
     try:
-        donor.load_weights(path)
-    except (ValueError, OSError) as cause:
-        raise WeightsError(f"{path} does not hold the weights of '{row.name}' ({cause})") from cause
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one line for each layer that does not fit, before the error
+            donor.load_weights(path)
+    except (ValueError, OSError, zipfile.BadZipFile) as cause:
+        first_line = str(cause).partition("\n")[0][:200]
+        raise WeightsError(f"{path} does not hold the weights of '{row.name}' ({first_line})") from cause
     for layer in donor.layers:
         if layer.weights:
             model.get_layer(layer.name).set_weights(layer.get_weights())

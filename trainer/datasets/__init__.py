@@ -42,8 +42,13 @@ def open_dataset(folder: Path, layout: str | None = None) -> list[Sample]:
 
 
 def open_datasets(folders: Sequence[Path], layout: str | None = None) -> list[Sample]:
-    """The samples of several folders, one after the other."""
-    return [sample for folder in folders for sample in open_dataset(folder, layout)]
+    """The samples of several folders, one after the other. Raises DataError where two sets have one name."""
+    sets = [open_dataset(folder, layout) for folder in folders]
+    names = [samples[0].dataset for samples in sets]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise DataError(f"two data sets are called '{twice}'; rename one of the folders")
+    return [sample for samples in sets for sample in samples]
 
 
 def _module(name: str) -> Layout:

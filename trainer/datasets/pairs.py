@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainer.datasets.samples import DataError, Sample, table_column
+from trainer.datasets.samples import INDEXED, DataError, Sample, table_column
 
 IMAGE_SUFFIXES = {".bmp", ".dib", ".tif", ".tiff", ".jpg", ".jpeg", ".png"}
 
@@ -21,7 +21,7 @@ def samples(folder: Path) -> list[Sample]:
     """Pairs by stem; without groups.csv (id, group) each picture is a group of its own."""
     groups = table_column(folder / "groups.csv", "id", "group")
     counts = table_column(folder / "counts.csv", "id", "wbc_count")
-    return paired(folder, folder.name, (1, 2), groups, counts)
+    return paired(folder, folder.resolve().name, INDEXED, groups, counts)
 
 
 def paired(
@@ -32,22 +32,31 @@ def paired(
     counts: Mapping[str, str],
 ) -> list[Sample]:
     """One sample per picture in images/ that has a mask of the same stem in masks/; a missing mask is a DataError."""
+    if not (folder / "images").is_dir():
+        raise DataError(f"{folder} has no folder images/")
     images = sorted(path for path in (folder / "images").iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     found = []
     for image in images:
         mask = folder / "masks" / f"{image.stem}.png"
         if not mask.is_file():
             raise DataError(f"{image} has no mask {mask}")
-        count = counts.get(image.stem)
         found.append(
             Sample(
                 dataset=dataset,
                 id=image.stem,
                 image=image,
                 mask=mask,
-                group=groups.get(image.stem, image.stem),
+                group=f"{dataset}/{groups.get(image.stem, image.stem)}",
                 levels=levels,
-                wbc_count=int(count) if count is not None else None,
+                wbc_count=_count(folder, image.stem, counts),
             )
         )
     return found
+
+
+def _count(folder: Path, stem: str, counts: Mapping[str, str]) -> int | None:
+    if stem not in counts:
+        return None
+    if not counts[stem].isdecimal():
+        raise DataError(f"{folder / 'counts.csv'}: the wbc_count of {stem} is {counts[stem]!r}, not a whole number")
+    return int(counts[stem])

@@ -19,6 +19,9 @@ from station.contract.errors import StationError
 from station.contract.imaging import RGB
 from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS
 
+# The levels of a mask that holds the labels themselves.
+INDEXED = (1, 2)
+
 
 class DataError(StationError):
     """A training folder that cannot be used as it is."""
@@ -67,6 +70,8 @@ def read_labels(path: Path, levels: tuple[int, int]) -> LabelImage:
         raise DataError(f"{path}: the mask cannot be read ({cause})") from cause
     if grey is None:
         raise DataError(f"{path}: the mask is not a picture")
+    if levels == INDEXED and grey.max() > NUCLEUS:
+        raise DataError(f"{path}: the mask has values up to {grey.max()}; this layout has 0, 1 and 2")
     return labels_from_grey(np.asarray(grey, np.uint8), levels)
 
 
@@ -111,11 +116,12 @@ def joined_by_content(samples: Sequence[Sample]) -> list[Sample]:
 
 def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     """(training, held out): whole groups, about `share` of each data set, drawn by `seed`."""
-    held: set[tuple[str, str]] = set()
+    held: set[str] = set()
     for own in grouped(samples).values():
         held |= _groups_worth(own, share, seed)
-    kept = [sample for sample in samples if (sample.dataset, sample.group) not in held]
-    out = [sample for sample in samples if (sample.dataset, sample.group) in held]
+    # By the group alone: it may reach over data sets, where two of them hold the same pixels.
+    kept = [sample for sample in samples if sample.group not in held]
+    out = [sample for sample in samples if sample.group in held]
     if not kept or not out:
         raise DataError(
             f"{len(samples)} pictures in {len({s.group for s in samples})} groups are too few to hold some out; "
@@ -144,13 +150,15 @@ def data_digest(samples: Iterable[Sample]) -> str:
 
 def _table(path: Path, columns: set[str]) -> list[dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8") as lines:
+        with path.open(newline="", encoding="utf-8-sig") as lines:  # Excel writes a mark before the first column
             reader = csv.DictReader(lines)
             if not columns <= set(reader.fieldnames or ()):
                 raise DataError(f"{path} must have the columns {', '.join(sorted(columns))}")
             return list(reader)
     except OSError as cause:
         raise DataError(f"{path} cannot be read ({cause.strerror})") from cause
+    except (UnicodeDecodeError, csv.Error) as cause:
+        raise DataError(f"{path} is not a CSV table in UTF-8 ({cause})") from cause
 
 
 def table_column(path: Path, key: str, value: str) -> dict[str, str]:
@@ -164,15 +172,15 @@ def _root(parent: dict[str, str], group: str) -> str:
     return group
 
 
-def _groups_worth(samples: Sequence[Sample], share: float, seed: int) -> set[tuple[str, str]]:
+def _groups_worth(samples: Sequence[Sample], share: float, seed: int) -> set[str]:
     groups = sorted({sample.group for sample in samples})
     order = np.random.default_rng(seed).permutation(len(groups))
-    held: set[tuple[str, str]] = set()
+    held: set[str] = set()
     wanted = share * len(samples)
     for index in order[:-1]:
-        if sum((s.dataset, s.group) in held for s in samples) >= wanted:
+        if sum(sample.group in held for sample in samples) >= wanted:
             break
-        held.add((samples[0].dataset, groups[index]))
+        held.add(groups[index])
     return held
 
 

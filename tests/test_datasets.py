@@ -1,0 +1,353 @@
+"""Dataset layouts: small folders as their authors lay them out, and the real public pictures where present."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from trainer.datasets import LAYOUTS, open_dataset, open_datasets
+from trainer.datasets.samples import (
+    INDEXED,
+    DataError,
+    Sample,
+    data_digest,
+    grouped,
+    hold_out,
+    in_role,
+    joined_by_content,
+    labels_from_grey,
+    median_diameter,
+    read_labels,
+)
+
+Split = Literal["train", "val"]
+NAMES = {"bccd": "BloodImage_00012", "zheng": "012", "allidb2": "Im012_1", "pairs": "any name"}
+OTHERS = {"bccd": "BloodImage_00013", "zheng": "013", "allidb2": "Im013_0", "pairs": "other"}
+FAR = {"bccd": "BloodImage_00112", "zheng": "112", "allidb2": "Im112_1", "pairs": "far"}
+SUFFIXES = {"bccd": ".jpg", "zheng": ".bmp", "allidb2": ".tif", "pairs": ".png"}
+GREYS = {"bccd": (0, 158, 255), "zheng": (0, 128, 255), "allidb2": (0, 155, 255), "pairs": (0, 1, 2)}
+
+LABELS = np.zeros((40, 50), np.uint8)
+cv2.circle(LABELS, (20, 20), 12, 1, -1)
+cv2.circle(LABELS, (20, 20), 6, 2, -1)
+
+
+def file_of(folder: Path, layout: str, stem: str, kind: Literal["images", "masks"]) -> Path:
+    home = folder / "Dataset 1" if layout == "zheng" else folder / kind
+    return home / (stem + (SUFFIXES[layout] if kind == "images" else ".png"))
+
+
+def put(path: Path, picture: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), picture)
+
+
+def put_pair(folder: Path, layout: str, stem: str, shade: int = 200) -> None:
+    """A picture of one shade, left half darker, and its mask in the grey values of the layout."""
+    image = np.full((*LABELS.shape, 3), shade, np.uint8)
+    image[:, :25] //= 2
+    put(file_of(folder, layout, stem, "images"), image)
+    put(file_of(folder, layout, stem, "masks"), np.array(GREYS[layout], np.uint8)[LABELS])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, layout: str) -> Path:
+    home = tmp_path / "mine"
+    for number, names in enumerate((NAMES, OTHERS, FAR)):
+        put_pair(home, layout, names[layout], 120 + 40 * number)
+    return home
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_is_recognised_and_its_pictures_are_paired(folder: Path, layout: str) -> None:
+    samples = open_dataset(folder)
+    assert [sample.id for sample in samples] == sorted(names[layout] for names in (NAMES, OTHERS, FAR))
+    assert {sample.dataset for sample in samples} == {"mine" if layout == "pairs" else layout}
+    for sample in samples:
+        assert sample.image == file_of(folder, layout, sample.id, "images")
+        image, labels = sample.read()
+        assert (image.shape, image.dtype) == ((40, 50, 3), np.uint8)
+        assert np.array_equal(labels, LABELS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_pictures_are_read_as_red_green_blue(folder: Path, layout: str) -> None:
+    put(file_of(folder, layout, NAMES[layout], "images"), np.full((40, 50, 3), (20, 100, 220), np.uint8))
+    sample = next(sample for sample in open_dataset(folder) if sample.id == NAMES[layout])
+    assert sample.read()[0].mean(axis=(0, 1)) == pytest.approx((220, 100, 20), abs=4)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_three_channel_masks_are_read_like_grey_ones(folder: Path, layout: str) -> None:
+    grey = np.array(GREYS[layout], np.uint8)[LABELS]
+    put(file_of(folder, layout, NAMES[layout], "masks"), np.repeat(grey[..., None], 3, axis=2))
+    for sample in open_dataset(folder):
+        assert np.array_equal(sample.read()[1], LABELS)
+
+
+@pytest.mark.parametrize("layout", ["bccd", "zheng", "allidb2"])
+def test_anti_aliased_outlines_are_divided_by_thresholds(folder: Path, layout: str) -> None:
+    background, cytoplasm, nucleus = GREYS[layout]
+    ramp = np.repeat(np.r_[np.linspace(background, cytoplasm, 25), np.linspace(cytoplasm, nucleus, 25)][None], 40, 0)
+    put(file_of(folder, layout, NAMES[layout], "masks"), ramp.round().astype(np.uint8))
+    sample = next(sample for sample in open_dataset(folder) if sample.id == NAMES[layout])
+    row = sample.read()[1][0]
+    assert set(row) == {0, 1, 2}
+    assert (np.diff(row.astype(int)) >= 0).all()
+    assert np.count_nonzero(row == 0) > 8
+    assert np.count_nonzero(row == 2) > 8
+
+
+def test_the_thresholds_are_the_documented_ones() -> None:
+    greys = np.array([[0, 63, 64, 155, 161, 207, 208, 255]], np.uint8)
+    assert labels_from_grey(greys, (64, 208)).tolist() == [[0, 0, 1, 1, 1, 1, 2, 2]]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_missing_mask_is_named(folder: Path, layout: str) -> None:
+    mask = file_of(folder, layout, NAMES[layout], "masks")
+    mask.unlink()
+    with pytest.raises(DataError, match="has no mask") as failure:
+        open_dataset(folder)
+    assert str(mask) in str(failure.value)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_mask_of_another_size_is_named(folder: Path, layout: str) -> None:
+    mask = file_of(folder, layout, NAMES[layout], "masks")
+    put(mask, np.zeros((30, 20), np.uint8))
+    sample = next(sample for sample in open_dataset(folder) if sample.id == NAMES[layout])
+    with pytest.raises(DataError, match="50 x 40 against 20 x 30 px") as failure:
+        sample.read()
+    assert str(mask) in str(failure.value)
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+@pytest.mark.parametrize("kind", ["images", "masks"])
+@pytest.mark.parametrize("content", [b"", b"no picture at all"])
+def test_a_file_that_is_no_picture_is_named(folder: Path, layout: str, kind: str, content: bytes) -> None:
+    broken = file_of(folder, layout, NAMES[layout], kind)  # type: ignore[arg-type]
+    broken.write_bytes(content)
+    sample = next(sample for sample in open_dataset(folder) if sample.id == NAMES[layout])
+    with pytest.raises(DataError) as failure:
+        sample.read()
+    assert str(broken) in str(failure.value)
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+def test_an_unknown_layout_is_answered_with_the_known_ones(folder: Path, layout: str) -> None:
+    with pytest.raises(DataError, match="no layout 'tlemcen'; known: bccd, zheng, allidb2, pairs"):
+        open_dataset(folder, "tlemcen")
+
+
+def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a folder"):
+        open_dataset(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="none of the known layouts") as failure:
+        open_dataset(tmp_path)
+    assert "images/<id>.<ext> beside masks/<id>.png" in str(failure.value)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(DataError, match="holds no pictures in the layout 'pairs'"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["bccd", "pairs"])
+def test_counts_come_from_the_table_where_there_is_one(folder: Path, layout: str) -> None:
+    assert {sample.wbc_count for sample in open_dataset(folder)} == {None}
+    name, key = (NAMES[layout], "id") if layout == "pairs" else (f"{NAMES[layout]}.jpg", "image")
+    (folder / "counts.csv").write_text(f"{key},wbc_count\n{name},7\n")
+    counts = {sample.id: sample.wbc_count for sample in open_dataset(folder)}
+    assert counts == {NAMES[layout]: 7, OTHERS[layout]: None, FAR[layout]: None}
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+def test_a_table_without_its_columns_is_named(folder: Path, layout: str) -> None:
+    (folder / "groups.csv").write_text("name;group\nother;1\n")
+    with pytest.raises(DataError, match=r"groups\.csv must have the columns group, id"):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_neighbouring_numbers_are_one_group(folder: Path, layout: str) -> None:
+    if layout == "pairs":
+        (folder / "groups.csv").write_text(f"id,group\n{NAMES[layout]},slide\n{OTHERS[layout]},slide\n")
+    group = {sample.id: sample.group for sample in open_dataset(folder)}
+    assert (group[NAMES[layout]] == group[OTHERS[layout]]) == (layout != "zheng")
+    assert group[FAR[layout]] not in (group[NAMES[layout]], group[OTHERS[layout]])
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+def test_roles_and_groups_come_from_the_splits_table(folder: Path, layout: str, tmp_path: Path) -> None:
+    splits = tmp_path / "splits.csv"
+    splits.write_text("dataset,image,role,group\nmine,any name.png,train,g1\nmine,other.png,val,g2\nelse,far.png,val,g")
+    samples = open_dataset(folder)
+    assert [(s.id, s.group) for s in in_role(samples, splits, "train")] == [("any name", "g1")]
+    assert [(s.id, s.group) for s in in_role(samples, splits, "val")] == [("other", "g2")]
+    with pytest.raises(DataError, match="role 'val' to none"):
+        in_role(samples[:1], splits, "val")
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+def test_identical_pixels_join_their_groups(folder: Path, layout: str) -> None:
+    put_pair(folder, layout, "z copy", 120)
+    samples = open_dataset(folder)
+    assert len({sample.group for sample in samples}) == 4
+    joined = {sample.id: sample.group for sample in joined_by_content(samples)}
+    assert joined["z copy"] == joined["any name"]
+    assert len(set(joined.values())) == 3
+
+
+def test_groups_are_joined_along_a_chain(tmp_path: Path) -> None:
+    pictures = {"1": (10, "a"), "2": (20, "b"), "3": (20, "a"), "4": (30, "c"), "5": (30, "b"), "6": (40, "d")}
+    for name, (shade, _) in pictures.items():
+        put_pair(tmp_path, "pairs", name, shade)
+    lines = [f"{name},{group}" for name, (_, group) in pictures.items()]
+    (tmp_path / "groups.csv").write_text("\n".join(["id,group", *lines]))
+    joined = [sample.group for sample in joined_by_content(open_dataset(tmp_path))]
+    assert len(set(joined[:5])) == 1
+    assert joined[5].endswith("/d")
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_the_digest_changes_with_one_pixel(folder: Path, layout: str, kind: str) -> None:
+    samples = open_dataset(folder)
+    before = data_digest(samples)
+    assert data_digest(samples[::-1]) == before
+    assert data_digest(samples[1:]) != before
+    path = file_of(folder, layout, OTHERS[layout], kind)  # type: ignore[arg-type]
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    picture[3, 4] = 1
+    put(path, np.asarray(picture, np.uint8))
+    assert data_digest(samples) != before
+
+
+def test_the_median_diameter_leaves_out_cells_at_the_border(tmp_path: Path) -> None:
+    labels = np.zeros((300, 400), np.uint8)
+    whole, cut = ((150, 100), (150, 160), (150, 230)), ((0, 150), (399, 150), (260, 0), (260, 299))
+    for centre, radius in (*zip(whole, (20, 25, 30), strict=True), *((centre, 50) for centre in cut)):
+        cv2.circle(labels, centre, radius, 1, -1)
+    put(tmp_path / "images" / "a.png", np.zeros((300, 400, 3), np.uint8))
+    put(tmp_path / "masks" / "a.png", labels)
+    assert median_diameter(open_dataset(tmp_path)) == pytest.approx(50, abs=1.5)
+    put(tmp_path / "masks" / "a.png", labels * 0)
+    with pytest.raises(DataError, match="no mask holds a whole white blood cell"):
+        median_diameter(open_dataset(tmp_path))
+
+
+def made_up(seed: int) -> list[Sample]:
+    """Two data sets with groups of one to six pictures."""
+    rng = np.random.default_rng(seed)
+    return [
+        Sample(name, f"{group}-{i}", Path("a.png"), Path("b.png"), f"{name}/{group}", (1, 2))
+        for name in ("small", "large")
+        for group in range(int(rng.integers(3, 12)) * (1 if name == "small" else 4))
+        for i in range(int(rng.integers(1, 7)))
+    ]
+
+
+def check_hold_out(samples: list[Sample], share: float, seed: int) -> None:
+    kept, held = hold_out(samples, share, seed)
+    assert sorted(map(id, kept + held)) == sorted(map(id, samples))
+    assert not {s.group for s in kept} & {s.group for s in held}
+    for name, own in grouped(samples).items():
+        count = sum(s.dataset == name for s in held)
+        largest = max(sum(s.group == group for s in own) for group in {s.group for s in own})
+        assert 1 <= count < share * len(own) + largest
+        assert count < len(own)
+    assert hold_out(samples, share, seed) == (kept, held)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.12, 0.4])
+def test_groups_never_straddle_the_division(share: float) -> None:
+    for seed in range(40):
+        check_hold_out(made_up(seed), share, seed)
+    assert len({tuple(s.id for s in hold_out(made_up(0), share, seed)[1]) for seed in range(8)}) > 4
+
+
+def test_a_group_that_reaches_over_two_sets_stays_on_one_side() -> None:
+    """As when two sets hold the same pixels."""
+    for seed in range(20):
+        samples = made_up(seed)
+        shared = [dataclasses.replace(s, group="both") if s.id.startswith("0-") else s for s in samples]
+        kept, held = hold_out(shared, 0.4, seed)
+        assert not {s.group for s in kept} & {s.group for s in held}
+
+
+@pytest.mark.parametrize("layout", ["pairs", "bccd", "allidb2"])
+def test_a_named_layout_that_is_not_there_is_said(tmp_path: Path, layout: str) -> None:
+    with pytest.raises(DataError, match=r"has no folder images/|holds no pictures"):
+        open_dataset(tmp_path, layout)
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+def test_a_table_as_excel_writes_it_is_read_and_nonsense_is_named(folder: Path, layout: str) -> None:
+    name = NAMES[layout]
+    (folder / "counts.csv").write_text(f"\ufeffid,wbc_count\n{name},3\n", encoding="utf-8")
+    assert {s.id: s.wbc_count for s in open_dataset(folder)}[name] == 3
+    (folder / "counts.csv").write_text(f"id,wbc_count\n{name},two\n")
+    with pytest.raises(DataError, match=rf"the wbc_count of {name} is 'two', not a whole number"):
+        open_dataset(folder)
+    (folder / "counts.csv").write_bytes(b"id,wbc_count\n\xff\xfe,2\n")
+    with pytest.raises(DataError, match="is not a CSV table in UTF-8"):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+def test_grey_masks_in_the_layout_of_labels_are_refused(folder: Path, layout: str) -> None:
+    """Read by thresholds they would be all nucleus."""
+    put(file_of(folder, layout, NAMES[layout], "masks"), np.full((60, 80), 128, np.uint8))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="the mask has values up to 128; this layout has 0, 1 and 2"):
+        read_labels({s.id: s for s in open_dataset(folder)}[NAMES[layout]].mask, INDEXED)
+
+
+def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
+    for parent in ("a", "b"):
+        put_pair(tmp_path / parent / "fields", "pairs", "1", 10)
+    with pytest.raises(DataError, match="two data sets are called 'fields'"):
+        open_datasets([tmp_path / "a/fields", tmp_path / "b/fields"])
+
+
+def test_one_group_cannot_be_divided() -> None:
+    with pytest.raises(DataError, match="3 pictures in 1 groups are too few"):
+        hold_out([dataclasses.replace(s, group="g") for s in made_up(0)[:3]], 0.12, 0)
+
+
+@pytest.mark.parametrize(
+    ("layout", "train", "val", "diameter"), [("bccd", 249, 45, 162), ("zheng", 199, 46, 75), ("allidb2", 168, 20, 116)]
+)
+def test_the_real_sets_have_the_documented_numbers(
+    photographs: Path, layout: str, train: int, val: int, diameter: float
+) -> None:
+    samples = open_dataset(photographs / layout)
+    assert {sample.dataset for sample in samples} == {layout}
+    roles: dict[Split, list[Sample]] = {r: in_role(samples, photographs / "splits.csv", r) for r in ("train", "val")}
+    assert (len(roles["train"]), len(roles["val"]), len(samples)) == (train, val, train + val)
+    assert not {s.group for s in roles["train"]} & {s.group for s in roles["val"]}
+    assert median_diameter(samples) == pytest.approx(diameter, rel=0.1)
+    for sample in samples[:: len(samples) // 10]:
+        image, labels = sample.read()
+        assert image.shape[:2] == labels.shape
+        assert set(np.unique(labels)) == {0, 1, 2}
+
+
+def test_the_real_counts_are_read(photographs: Path) -> None:
+    counts = {sample.id: sample.wbc_count for sample in open_dataset(photographs / "bccd")}
+    assert sorted(c for c in counts.values() if c is not None) == [1] * 281 + [2] * 13
+    assert counts["BloodImage_00313"] == 2  # two that touch: counting components would give one
+    assert {sample.wbc_count for sample in open_dataset(photographs / "zheng")} == {1}
+
+
+def test_groups_of_the_real_sets_never_straddle_the_division(photographs: Path) -> None:
+    found = open_datasets([photographs / "bccd", photographs / "zheng", photographs / "allidb2"])
+    samples = in_role(found, photographs / "splits.csv", "train")
+    assert len(samples) == 249 + 199 + 168
+    for seed in range(10):
+        check_hold_out(samples, 0.12, seed)

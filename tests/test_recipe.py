@@ -1,0 +1,133 @@
+"""Recipes: the shipped ones, own files, options, and the digest that names a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainer.fit import learning_rate
+from trainer.recipe import Augmentation, Recipe, RecipeError, read_recipe, shipped
+
+
+def own(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "own.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["station", "refine"])
+def test_the_shipped_recipes_are_read(name: str) -> None:
+    assert name in shipped()
+    assert read_recipe(name).name == name
+
+
+def test_every_shipped_recipe_is_known_to_these_tests() -> None:
+    assert shipped() == ["refine", "station"]
+
+
+def test_a_file_names_only_what_it_changes(tmp_path: Path) -> None:
+    text = 'name = "own"\nbatch = 4\n[augment]\ngamma = [1.0, 1.0]\n'
+    recipe = read_recipe(own(tmp_path, text))
+    assert recipe == Recipe(name="own", batch=4, augment=Augmentation(gamma=(1.0, 1.0)))
+
+
+def test_options_replace_fields_and_those_not_given_do_not(tmp_path: Path) -> None:
+    path = own(tmp_path, 'name = "own"\nbackbone = "unet"\nepochs = 3\n')
+    recipe = read_recipe(path, backbone=None, loss="dice", epochs=7)
+    assert (recipe.backbone, recipe.loss, recipe.epochs) == ("unet", "dice", 7)
+    assert read_recipe(path).epochs == 3
+
+
+def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:
+    with pytest.raises(RecipeError, match="no recipe 'staton'; shipped ones: refine, station"):
+        read_recipe("staton")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('name = "x"\nlerning_rate = 1\n', "lerning_rate: Extra inputs are not permitted"),
+        ('name = "x"\n[augment]\ngama = [1, 1]\n', r"augment\.gama: Extra inputs"),
+        ('name = "x"\ncrop_px = 100\n', "crop_px: Input should be a multiple of 32"),
+        ('name = "x"\nbatch = 0\n', "batch: Input should be greater than or equal to 1"),
+        ('name = "x"\nheld_out = 1.0\n', "held_out: Input should be less than 1"),
+        ('name = "x"\nlearning_rate = "fast"\n', "learning_rate: Input should be a valid number"),
+        ("batch = 4\n", "name: Field required"),
+        ("name = \n", "Invalid value"),
+    ],
+)
+def test_a_wrong_recipe_is_one_sentence_with_file_and_key(tmp_path: Path, text: str, sentence: str) -> None:
+    path = own(tmp_path, text)
+    with pytest.raises(RecipeError, match=sentence) as failure:
+        read_recipe(path)
+    assert str(failure.value).startswith(f"recipe {path}: ")
+    assert failure.value.exit_code == 2
+
+
+def test_a_wrong_option_is_the_same_sentence() -> None:
+    with pytest.raises(RecipeError, match="recipe station: epochs: "):
+        read_recipe("station", epochs=0)
+
+
+OTHER_VALUES: dict[str, object] = {
+    "name": "other",
+    "backbone": "unet",
+    "loss": "dice",
+    "cell_diameter_px": 48.0,
+    "crop_px": 64,
+    "batch": 3,
+    "steps_per_epoch": 7,
+    "epochs": 2,
+    "patience": 1,
+    "frozen_epochs": 2,
+    "learning_rate": 2e-3,
+    "held_out": 0.3,
+    "painted_share": 0.5,
+    "painted_fields": 5,
+    "near_label_share": 0.1,
+    "bn_momentum": 0.5,
+    "bn_batches": 1,
+}
+OTHER_AUGMENTATION: dict[str, object] = {
+    "scale": (0.9, 1.1),
+    "rotation_degrees": 10.0,
+    "gamma": (1.0, 1.1),
+    "gain": (1.0, 1.1),
+    "offset": 0.0,
+    "saturation": (1.0, 1.1),
+    "hue_degrees": 0.0,
+    "blur_share": 0.0,
+    "blur_sigma_px": 2.0,
+    "noise_share": 0.0,
+    "noise_sigma": 0.1,
+}
+
+
+def test_every_field_is_known_to_these_tests() -> None:
+    assert {*OTHER_VALUES, "augment"} == set(Recipe.model_fields)
+    assert set(OTHER_AUGMENTATION) == set(Augmentation.model_fields)
+
+
+@pytest.mark.parametrize("field", OTHER_VALUES)
+def test_the_digest_changes_with_each_field(field: str) -> None:
+    one, other = Recipe(name="x"), Recipe.model_validate({"name": "x", field: OTHER_VALUES[field]})
+    assert one.digest != other.digest
+    assert one.digest == Recipe(name="x").digest
+
+
+@pytest.mark.parametrize("field", OTHER_AUGMENTATION)
+def test_the_digest_changes_with_each_augmentation(field: str) -> None:
+    other = Augmentation.model_validate({field: OTHER_AUGMENTATION[field]})
+    assert Recipe(name="x").digest != Recipe(name="x", augment=other).digest
+
+
+@pytest.mark.parametrize("text", ['name = "x"\nepochs = 3\nbatch = 2\n', '# note\nbatch = 2\nname = "x"\nepochs = 3'])
+def test_the_digest_depends_on_values_not_on_how_the_file_is_written(tmp_path: Path, text: str) -> None:
+    assert read_recipe(own(tmp_path, text)).digest == Recipe(name="x", epochs=3, batch=2).digest
+
+
+def test_the_learning_rate_falls_along_half_a_cosine() -> None:
+    recipe = Recipe(name="x", learning_rate=0.01, epochs=4, steps_per_epoch=25)
+    rates = [learning_rate(recipe, step) for step in (0, 25, 50, 75, 100, 130)]
+    assert rates == pytest.approx([0.01, 0.01 * (0.5 + 8**-0.5), 0.005, 0.01 * (0.5 - 8**-0.5), 0, 0])
