@@ -98,9 +98,13 @@ def test_two_inputs_of_one_stem_are_refused_before_work(fields: Path, station: C
     assert not (fields / "m").exists()
 
 
-def test_segment_prints_a_table_for_people(fields: Path, station: Command) -> None:
-    told = station("segment", fields / "two.bmp", "--cell-diameter", 100)
-    assert "white cells" in told.stdout and "100 (told)" in told.stdout
+def test_segment_prints_plain_lines_where_it_is_piped(fields: Path, station: Command) -> None:
+    odd = fields / ("a rather long name that no terminal of eighty columns could hold on one of its lines [bold].bmp")
+    (fields / "two.bmp").rename(odd)
+    told = station("segment", odd, "--cell-diameter", 100)
+    assert (told.returncode, told.stderr) == (0, "")
+    head, line = told.stdout.splitlines()
+    assert "white cells" in head and line.split("  ")[0].strip() == str(odd) and "100 (told)" in line
 
 
 # Settings

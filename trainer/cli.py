@@ -121,7 +121,7 @@ def fit(
     diameters = _diameters(samples, cell_diameter)
     _refuse_early(recipe, samples, seed)
     folder, record = _begin(recipe, samples, runs, seed, start)
-    console = Console()
+    console = Console(markup=False)
     console.print(
         f"run {folder.path}: {len(samples)} pictures, {recipe.backbone}, {recipe.loss}, from {start.words}",
         soft_wrap=True,
@@ -177,7 +177,7 @@ def evaluate(
     samples = _samples(data, layout, splits, role)
     engine = open_engine(opened, "onnxruntime", threads=threads)
     scale_of = _estimating(opened, engine) if untold else told(_diameters(samples, cell_diameter))
-    console = Console()
+    console = Console(markup=False)
     with progress(console) as bar:
         task = bar.add_task("evaluating", total=len(samples))
         scores = []
@@ -207,7 +207,7 @@ def export(run: str, output: Path, name: str | None, runs: Path) -> None:
     """
     from trainer.runs import open_run
 
-    _export(open_run(runs, run), output, Console(), name)
+    _export(open_run(runs, run), output, Console(markup=False), name)
 
 
 @main.command()
@@ -228,7 +228,7 @@ def backbones(weights_dir: Path) -> None:
             "none exist" if file is None else f"{file} ({'here' if (weights_dir / file).is_file() else 'missing'})"
         )
         table.add_row(row.name, str(row.stride), present, row.imagenet_source or "")
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _samples(

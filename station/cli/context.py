@@ -10,9 +10,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from station.database.store import Store
 from station.settings import CONFIG_VARIABLE, Settings, read_settings, settings_path
+
+_WIDE = 400  # columns: no path is folded in a file
 
 config_option = click.option(
     "--config",
@@ -48,6 +51,16 @@ def writing(settings: Settings, *, create: bool = False) -> Iterator[Store]:
 def models_folder(settings: Settings) -> Path:
     """Where installed bundles are kept: beside the database."""
     return settings.database.path.parent / "models"
+
+
+def show(table: Table) -> None:
+    """A table on a terminal; plain aligned lines, nothing cut off, where the output is a file or a pipe."""
+    console = Console(markup=False, highlight=False)  # a file may be called [bold]
+    if console.is_terminal:
+        console.print(table)
+        return
+    table.box = None
+    Console(markup=False, highlight=False, width=_WIDE).print(table)
 
 
 def progress(console: Console) -> Progress:

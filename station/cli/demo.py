@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from station.cli.context import models_folder, now_utc, progress, reading, writing
+from station.cli.context import models_folder, now_utc, progress, reading, show, writing
 from station.cli.run import Lines, station_for
 from station.commission import commission
 from station.contract.errors import StationError
@@ -88,7 +88,7 @@ class _Watcher(Lines):
 
 def _play(settings: Settings, day: Path, seed: int) -> tuple[dict[Path, int], dict[Path, int]]:
     """({path: painted cells}, {path: counted cells}) after the camera's last field."""
-    console, bell = Console(), Bell()
+    console, bell = Console(markup=False), Bell()
     for folder in (settings.camera.folder / "slide-1", day / "overlays"):
         folder.mkdir(parents=True)
     watcher = _Watcher(day / "overlays", console)
@@ -138,4 +138,4 @@ def _show(settings: Settings, day: Path, truth: Mapping[Path, int], counted: Map
         table.add_row(
             path.name, str(cells), "-" if found is None else str(found), "exact" if found == cells else "WRONG"
         )
-    Console().print(table)
+    show(table)

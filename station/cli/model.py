@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from station.cli.context import config_option, models_folder, progress, reading, settings_of, writing
+from station.cli.context import config_option, models_folder, progress, reading, settings_of, show, writing
 from station.contract.errors import BundleError
 from station.database.records import StoredModel
 from station.database.store import Store
@@ -43,7 +43,7 @@ def list_models(config: Path | None) -> None:
         mark = "active" if active and active.model_id == model.model_id else ""
         installed = f"{model.installed_at:%Y-%m-%d %H:%M}"
         table.add_row(mark, str(model.model_id), model.name, model.sha256[:12], installed, model.description)
-    Console().print(table)
+    show(table)
 
 
 @command.command("install")

@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from station.cli.context import progress, reading, settings_of
+from station.cli.context import progress, reading, settings_of, show
 from station.contract.analysis import Scale
 from station.contract.errors import StationError
 from station.contract.overlay import overlay_png
@@ -175,7 +175,7 @@ def _show(
                 click.echo(json.dumps(_line(outcome, model, um_per_px)))
             bar.advance(task)
     if style == "table" and results:
-        Console().print(_table(results))
+        show(_table(results))
     return failures
 
 
@@ -186,7 +186,9 @@ def _line(outcome: Result | Failure, model: Loaded, um_per_px: float | None) -> 
 
 
 def _table(results: Sequence[Result]) -> Table:
-    table = Table("picture", "white cells", "cut by the edge", "cell diameter px", "seconds", "flags")
+    table = Table(
+        Column("picture", overflow="fold"), "white cells", "cut by the edge", "cell diameter px", "seconds", "flags"
+    )
     for result in results:
         analysis = result.analysis
         cut = sum(cell.touches_edge for cell in analysis.drawing.measured)

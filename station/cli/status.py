@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from station.cli.context import config_option, now_utc, reading, settings_of
+from station.cli.context import config_option, now_utc, reading, settings_of, show
 from station.daemon import CAMERA_SCALE
 
 
@@ -41,10 +41,10 @@ def command(config: Path | None, as_json: bool) -> None:
     told = settings.camera.cell_diameter_px
     console.print(f"cell diameter: {told if told != 'auto' else scale or 'not settled yet'}", highlight=False)
     if items:
-        table = Table("status", "picture", "for", "reason")
+        table = Table("status", Column("picture", overflow="fold"), "for", "reason")
         for item in items:
             table.add_row(item.status, item.path, _duration(now_utc(), item.since), item.reason or "")
-        console.print(table)
+        show(table)
 
 
 def _duration(now: datetime, since: datetime) -> str:
