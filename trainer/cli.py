@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +19,6 @@ from station.contract.errors import StationError
 if TYPE_CHECKING:
     from trainer.datasets.samples import Sample
     from trainer.evaluate import ImageScore
-    from trainer.recipe import Recipe
     from trainer.runs import RunFolder, RunRecord
     from trainer.start import Start
 
@@ -113,21 +111,19 @@ def fit(
     """
     from trainer.display import figures_table
     from trainer.recipe import read_recipe
+    from trainer.training import begin
 
     start = _start(weights, weights_dir, parent)
     recipe = read_recipe(recipe_name, backbone=backbone or start.backbone, loss=loss, epochs=epochs)
-    start.check(recipe.backbone)
     samples = _samples(data, layout, splits, "train")
     diameters = _diameters(samples, cell_diameter)
-    _refuse_early(recipe, samples, seed)
-    folder, record = _begin(recipe, samples, runs, seed, start)
+    folder, record = begin(recipe, samples, runs, seed, start, datetime.now(UTC))
     console = Console(markup=False)
     console.print(
         f"run {folder.path}: {len(samples)} pictures, {recipe.backbone}, {recipe.loss}, from {start.words}",
         soft_wrap=True,
     )
     record = _trained(samples, diameters, record, folder, start, console)
-    folder.save(record)
     console.print(figures_table(record.metrics, f"held-out pictures, best epoch {record.best_epoch}"))
     if output:
         _export(folder, output, console)
@@ -252,38 +248,6 @@ def _start(weights: str | None, weights_dir: Path | None, parent: Path | None) -
     return descendant(parent)
 
 
-def _refuse_early(recipe: Recipe, samples: Sequence[Sample], seed: int) -> None:
-    """What would otherwise fail after the pictures were read and a run's folder was made."""
-    from trainer.datasets.samples import hold_out
-    from trainer.losses import loss
-
-    loss(recipe.loss)
-    hold_out(samples, recipe.held_out, seed)
-
-
-def _begin(
-    recipe: Recipe, samples: Sequence[Sample], runs: Path, seed: int, start: Start
-) -> tuple[RunFolder, RunRecord]:
-    from trainer.datasets.samples import data_digest
-    from trainer.runs import RunRecord, new_run
-
-    now = datetime.now(UTC)
-    folder = new_run(runs, recipe, now)
-    record = RunRecord(
-        run_id=folder.path.name,
-        recipe=recipe,
-        seed=seed,
-        weights=start.words,
-        ancestry=start.ancestry,
-        data_sha256=data_digest(samples),
-        sources={},
-        created_at=now.isoformat(timespec="seconds"),
-        package_version=version("wbc-station"),
-    )
-    folder.save(record)
-    return folder, record
-
-
 def _trained(
     samples: Sequence[Sample],
     diameters: dict[str, float],
@@ -293,36 +257,17 @@ def _trained(
     console: Console,
 ) -> RunRecord:
     _quiet_framework()
-    import keras
-
-    from trainer.backbones import backbone
-    from trainer.datasets.samples import grouped
     from trainer.display import TrainingBar, progress
-    from trainer.evaluate import by_dataset, summary
     from trainer.fit import prepare, train
-    from trainer.runs import SourceRecord
-    from trainer.unet import build
+    from trainer.training import finish, new_model
 
     with progress(console) as bar:
         task = bar.add_task("reading pictures", total=len(samples) + record.recipe.painted_fields)
         session = prepare(samples, diameters, record, folder, lambda: bar.advance(task))
-    keras.utils.set_random_seed(record.seed)
-    model = build(backbone(record.recipe.backbone))
-    start.load_into(model)
+    model = new_model(record, start)
     with TrainingBar(console, record.recipe.steps_per_epoch, record.recipe.epochs) as watcher:
         trained = train(model, session, watcher)
-    held = {name: len(own) for name, own in grouped(session.held_out).items()}
-    sources = {
-        name: SourceRecord(
-            images=len(own) - held.get(name, 0),
-            held_out=held.get(name, 0),
-            cell_diameter_px=diameters[name],
-        )
-        for name, own in grouped(samples).items()
-    }
-    metrics = {f"held-out rows of {name}, scale told": summary(own) for name, own in by_dataset(trained.scores).items()}
-    changes = {"sources": sources, "best_epoch": trained.best_epoch, "score": trained.score, "metrics": metrics}
-    return record.model_copy(update=changes)
+    return finish(record, samples, diameters, session, trained)
 
 
 def _export(folder: RunFolder, output: Path, console: Console, name: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def train(model: Any, session: Session, watcher: Watcher) -> Trained:
             model.save_weights(session.folder.weights)
         elif epoch + 1 - best_epoch >= recipe.patience:
             break
-    model.load_weights(session.folder.weights)
+    _load_best(model, session)
     return _with_new_statistics(model, session, best_epoch, best)
 
 
@@ -143,6 +144,13 @@ def _start(model: Any, session: Session) -> tuple[int, float]:
     return 0, score
 
 
+def _load_best(model: Any, session: Session) -> None:
+    with warnings.catch_warnings():
+        # The file of a start that was never beaten holds no optimizer, which nobody needs any more.
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+        model.load_weights(session.folder.weights)
+
+
 def _compile(model: Any, recipe: Recipe, *, frozen: bool) -> None:
     import keras
 
@@ -201,7 +209,7 @@ def _with_new_statistics(model: Any, session: Session, best_epoch: int, best: fl
         reestimate_statistics(model, fresh)
     scores = validate(model, session)
     if selection_score(scores) < best:
-        model.load_weights(session.folder.weights)
+        _load_best(model, session)
         scores = validate(model, session)
     model.save_weights(session.folder.weights)
     return Trained(best_epoch, selection_score(scores), tuple(scores))
