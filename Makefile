@@ -26,7 +26,7 @@ demo: $(STAMP)-station  ## install the station and let a simulated camera fill a
 	$(VENV)/bin/station demo
 
 test: $(STAMP)-dev  ## install what tests need and run them
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto
 
 lint: $(STAMP)-dev  ## style, types and import floors
 	$(VENV)/bin/ruff check station trainer tests
