@@ -7,7 +7,7 @@ from pathlib import Path
 
 from station.contract.bundle import GoldenResult
 from station.database.store import Store
-from station.registry import install, starter_path
+from station.registry import install, load_active, starter_path
 from station.settings import Settings
 
 FOLDER_IDENTITY = "camera_folder_identity"  # device and inode: by them an unmounted share is told from an empty one
@@ -17,13 +17,14 @@ PSEUDONYM_SALT = "pseudonym_salt"
 def commission(store: Store, settings: Settings, models: Path) -> tuple[GoldenResult, ...] | None:
     """Install the starter model below `models` where none is active; the golden results if that was so.
 
-    Raises BundleError or EngineError where the starter does not prove itself on this machine.
+    Raises BundleError or EngineError where the starter does not prove itself here, or the active model cannot be used.
     """
     if store.fact(PSEUDONYM_SALT) is None:
         store.record_fact(PSEUDONYM_SALT, secrets.token_hex(16))
     if store.fact(FOLDER_IDENTITY) is None:
         remember_folder(store, settings.camera.folder)
-    if store.active_model() is not None:
+    if (active := store.active_model()) is not None:
+        load_active(active, settings.engine)
         return None
     model, golden = install(starter_path(), store, models, settings.engine)
     store.activate_model(model.model_id)
@@ -34,6 +35,17 @@ def remember_folder(store: Store, folder: Path) -> None:
     """From now on another folder in the place of this one is an alarm."""
     status = folder.stat()
     store.record_fact(FOLDER_IDENTITY, [status.st_dev, status.st_ino])
+
+
+def folder_problem(store: Store, folder: Path) -> str | None:
+    """Why the camera folder is not the one that was set up; none if it is, or if it holds anything at all."""
+    try:
+        status, is_empty = folder.stat(), not any(folder.iterdir())
+    except OSError as cause:
+        return f"{folder} cannot be seen ({(cause.strerror or str(cause)).lower()})"
+    if is_empty and folder_identity(store) not in (None, (status.st_dev, status.st_ino)):
+        return f"{folder} is another folder, and empty; is the share mounted?"
+    return None
 
 
 def folder_identity(store: Store) -> tuple[int, int] | None:

@@ -63,10 +63,10 @@ def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:
             bell.wait(min(tick.next_due_seconds, 1.0))
 
 
-def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> None:
+def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> bool:
     """Work until nothing is queued and no file moves any more, seen in a fresh look at the folder.
 
-    A writer that never rests is left waiting.
+    A writer that never rests is left waiting. Whether the folder was seen: if not, there may be more to count.
     """
     _start(station)
     patience = _ONCE_PATIENCE * max(station.settings.camera.settle_seconds, 1.0)
@@ -78,10 +78,11 @@ def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> 
         elif not looked:
             station.intake.look_now()
             looked = True
-        elif not tick.moving or station.monotonic() > deadline:
-            return
+        elif tick.gone or not tick.moving or station.monotonic() > deadline:
+            return not tick.gone
         else:
             bell.wait(min(tick.next_due_seconds, 1.0))
+    return True
 
 
 def _start(station: Station) -> None:
@@ -94,11 +95,20 @@ def _pass(station: Station) -> tuple[TickResult, bool]:
     """One look at the folder and one lease's worth of work; (what was seen, whether anything was analysed)."""
     tick = station.intake.tick()
     station.watcher.tick(tick)
-    leases = station.store.lease(station.worker, _BATCH)
+    leases = [] if _gone(station, tick) else station.store.lease(station.worker, _BATCH)
     if leases:
         _work(station, leases)
     station.notify("WATCHDOG=1")
     return tick, bool(leases)
+
+
+def _gone(station: Station, tick: TickResult) -> bool:
+    """Whether the camera folder is out of reach; then nothing is leased, and the next tick says so."""
+    if tick.gone:
+        return True
+    if gone := station.intake.is_gone():
+        station.intake.look_now()
+    return gone
 
 
 def _work(station: Station, leases: list[Lease]) -> None:
@@ -114,6 +124,9 @@ def _work(station: Station, leases: list[Lease]) -> None:
 def _store(station: Station, lease: Lease, outcome: Result | Failure, model: Loaded) -> None:
     if isinstance(outcome, Result) and outcome.sha256 != lease.sha256:
         outcome = Failure(outcome.path, "its content was replaced before it could be analysed")
+    if isinstance(outcome, Failure) and station.intake.is_gone():
+        station.store.give_back(lease.image_id)  # a share that dropped is no fault of the picture
+        return
     if isinstance(outcome, Failure):
         station.store.fail(lease.image_id, outcome.reason)
         station.watcher.failed(outcome)

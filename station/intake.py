@@ -47,6 +47,7 @@ class TickResult:
     waiting: tuple[Outcome, ...]  # only those found in this pass, as below
     quarantined: tuple[Outcome, ...]
     degraded: str | None  # why the folder is not seen fully or not at once
+    gone: bool  # whether it is not seen at all
     moving: int  # files that are neither rows nor waiting yet: a single pass is over when there are none
     next_due_seconds: float  # when the next tick is worth while, unless the bell rings before
 
@@ -96,6 +97,14 @@ class Intake:
             self._look(now)
         outcomes = tuple(self._take_some())
         return self._result(outcomes, self._monotonic())
+
+    def is_gone(self) -> bool:
+        """Whether the folder is not there right now, or is another one: then no reading error is a file's fault."""
+        try:
+            status = self._folder.stat()
+        except OSError:
+            return True
+        return self.identity not in (None, (status.st_dev, status.st_ino))
 
     def look_now(self) -> None:
         """The next tick looks at the folder, whether that is due or not."""
@@ -182,7 +191,7 @@ class Intake:
         except OSError as error:
             return self._unreadable(path, stamp, error)
         except ImageError as error:
-            return self._quarantine(path, stamp, str(error), None)
+            return self._quarantine(path, stamp, str(error))
         return None if data is None else self._judge(path, stamp, data, now)
 
     def _read(self, path: str, stamp: FileStamp, now: float) -> bytes | None:
@@ -198,21 +207,20 @@ class Intake:
     def _judge(self, path: str, stamp: FileStamp, data: bytes, now: float) -> Outcome | None:
         still_for = self._settling.still_for(path, now)
         stalled = still_for >= STALLED_SECONDS or self._is(path, "quarantined")
-        sha256 = hashlib.sha256(data).hexdigest()
         try:
             decode(data, max_megapixels=self._max_megapixels)
         except Incomplete as error:
             if stalled:
-                return self._quarantine(path, stamp, f"unchanged for ten minutes and still {error}", sha256)
+                return self._quarantine(path, stamp, f"unchanged for ten minutes and still {error}")
             return self._wait(path, stamp, str(error))
         except ImageError as error:
-            return self._quarantine(path, stamp, str(error), sha256)
+            return self._quarantine(path, stamp, str(error))
         # Copying programs set the final size first: a BMP whose rest is zeros decodes with a black band.
         patience = _ZERO_TAIL_PATIENCE * self._settle_seconds
         if still_for < patience and data.count(0, -_ZERO_TAIL) == _ZERO_TAIL:
             self._settling.hold(path, patience)
             return None
-        return self._add(path, stamp, sha256, read_header(data).captured_at)
+        return self._add(path, stamp, hashlib.sha256(data).hexdigest(), read_header(data).captured_at)
 
     def _unreadable(self, path: str, stamp: FileStamp, error: OSError) -> Outcome | None:
         try:
@@ -220,7 +228,7 @@ class Intake:
         except FolderGone as gone:  # a share that drops fails for every file: that is no reason against one
             self._lose(str(gone))
             return None
-        return self._quarantine(path, stamp, f"cannot be read ({cause(error)})", None)
+        return self._quarantine(path, stamp, f"cannot be read ({cause(error)})")
 
     # Writing down
 
@@ -238,9 +246,9 @@ class Intake:
         self._remember(path, stamp, "waiting")
         return Outcome(path, "waiting", reason)
 
-    def _quarantine(self, path: str, stamp: FileStamp, reason: str, sha256: str | None) -> Outcome:
+    def _quarantine(self, path: str, stamp: FileStamp, reason: str) -> Outcome:
         again, slide = self._clock() + self._pauses.after(path, stamp), self._slide(path)
-        self._store.quarantine_file(_printable(path), stamp, reason, slide, sha256=sha256, next_look_at=again)
+        self._store.quarantine_file(_printable(path), stamp, reason, slide, next_look_at=again)
         self._remember(path, stamp, "quarantined", again)
         return Outcome(path, "quarantined", reason)
 
@@ -263,7 +271,8 @@ class Intake:
         moving = sum(not self._is(path, "waiting") for path in self._settling)
         look_due = max(self._look_from, now) if self._rang else self._rescan_at
         due = min(look_due - now, self._settling.next_ready(now))
-        return TickResult(taken, waiting, quarantined, self._degraded(), moving, max(0.0, due))
+        gone = self._gone is not None
+        return TickResult(taken, waiting, quarantined, self._degraded(), gone, moving, max(0.0, due))
 
     def _is(self, path: str, status: str) -> bool:
         known = self._known.get(_printable(path))

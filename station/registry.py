@@ -9,7 +9,7 @@ from pathlib import Path
 
 from station.contract.analysis import Scale
 from station.contract.bundle import Bundle, GoldenResult, prove, read_bundle, write_bundle
-from station.contract.errors import BundleError
+from station.contract.errors import BundleError, SettingsError
 from station.contract.manifest import Manifest, NetworkScale
 from station.database.records import StoredModel
 from station.database.store import Store
@@ -44,12 +44,21 @@ def load_model(path: Path, engine: EngineSettings) -> Loaded:
 
 
 def told_scale(camera: Camera, network: NetworkScale) -> Scale | None:
-    """The scale that the settings tell: the cells' diameter, or the size of a pixel."""
+    """The scale that the settings tell: the cells' diameter, or the size of a pixel.
+
+    Raises SettingsError where the size of a pixel makes no sense.
+    """
     if camera.cell_diameter_px != "auto":
         return Scale(camera.cell_diameter_px, "camera")
-    if camera.um_per_px is not None:
-        return Scale(round(network.cell_diameter_um / camera.um_per_px, 1), "camera")
-    return None
+    if camera.um_per_px is None:
+        return None
+    diameter_px = round(network.cell_diameter_um / camera.um_per_px, 1)
+    if not 4 < diameter_px <= 2000:
+        raise SettingsError(
+            f"camera.um_per_px = {camera.um_per_px:g} would make white cells {diameter_px:g} px large; "
+            "it is the size of one pixel in the specimen, um, for example 0.11"
+        )
+    return Scale(diameter_px, "camera")
 
 
 def install(
@@ -85,8 +94,19 @@ class LiveModel:
         if model is None:
             raise BundleError("no model is active; `station model install BUNDLE` or `station init` gives one")
         if self._loaded is None or self._loaded.sha256 != model.sha256:
-            self._loaded = load_model(Path(model.path), self._engine)
+            self._loaded = load_active(model, self._engine)
         return self._loaded
+
+
+def load_active(model: StoredModel, engine: EngineSettings) -> Loaded:
+    """The active model with its engine. Raises BundleError with the ways out where its file is damaged or gone."""
+    try:
+        return load_model(Path(model.path), engine)
+    except BundleError as cause:
+        raise BundleError(
+            f"the active model cannot be used: {cause}; `station model install BUNDLE` puts the same or another one in "
+            "its place, `station model rollback` goes back to the one before"
+        ) from cause
 
 
 def _loaded(bundle: Bundle, engine: EngineSettings) -> Loaded:
@@ -95,5 +115,12 @@ def _loaded(bundle: Bundle, engine: EngineSettings) -> Loaded:
 
 def _keep(bundle: Bundle, home: Path) -> None:
     home.parent.mkdir(parents=True, exist_ok=True)
-    if not home.exists() or read_bundle(home).sha256 != bundle.sha256:
+    if not _holds(home, bundle):
         write_bundle(home, bundle)
+
+
+def _holds(home: Path, bundle: Bundle) -> bool:
+    try:
+        return read_bundle(home).sha256 == bundle.sha256
+    except BundleError:  # missing, or damaged since
+        return False

@@ -89,17 +89,23 @@ def settings_path(told: Path | None) -> Path:
 def read_settings(path: Path) -> Settings:
     """Settings from a file. Raises SettingsError naming the file, the key and the way out."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_settings(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError as cause:
         raise SettingsError(
             f"there is no settings file {path}; `station init` makes one, --config names another"
         ) from cause
     except OSError as cause:
         raise SettingsError(f"{path} cannot be read ({cause.strerror})") from cause
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+    except UnicodeDecodeError as cause:
         raise SettingsError(f"{path} is not valid TOML: {cause}") from cause
+
+
+def parse_settings(text: str, path: Path) -> Settings:
+    """Settings from the text that `path` holds or is to hold. Raises SettingsError as `read_settings` does."""
     try:
-        settings = Settings.model_validate(table)
+        settings = Settings.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as cause:
+        raise SettingsError(f"{path} is not valid TOML: {cause}") from cause
     except ValidationError as cause:
         raise SettingsError(f"{path}: {_sentence(cause)}") from cause
     return _anchored(settings, path.resolve().parent)
@@ -125,7 +131,10 @@ def _sentence(cause: ValidationError) -> str:
         return f"the setting '{key}' is unknown; known: {_known_beside(first['loc'])}"
     if first["type"] == "missing":
         return f"the setting '{key}' is missing"
-    return f"{key}: {first['msg'].removeprefix('Value error, ')} (found {first['input']!r})"
+    found = f"(found {first['input']!r})"
+    if key == "camera.cell_diameter_px":
+        return f'{key}: a number of px above 4 and up to 2000, or "auto" {found}'
+    return f"{key}: {first['msg'].removeprefix('Value error, ')} {found}"
 
 
 def _known_beside(place: tuple[int | str, ...]) -> str:

@@ -37,6 +37,9 @@ CONTAINERS = frozenset({"lif"})  # they grow in place and hold many pictures
 _LITTER = frozenset({"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__macosx"})
 
 
+_LARGEST = 2**63 - 1
+
+
 class FolderGone(StationError):
     """The camera folder cannot be listed. That is not an empty folder: nothing follows from it."""
 
@@ -89,8 +92,9 @@ def is_container(path: str) -> bool:
 
 
 def stamp_of(status: os.stat_result) -> FileStamp:
-    """Size, time and inode; shares invent inodes that a signed 64-bit column does not hold."""
-    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ino & (2**63 - 1))
+    """Size, time and inode, as a signed 64-bit column holds them: shares invent inodes, and clocks lie beyond 2262."""
+    mtime_ns = max(-_LARGEST, min(status.st_mtime_ns, _LARGEST))
+    return FileStamp(status.st_size, mtime_ns, status.st_ino & _LARGEST)
 
 
 def cause(error: OSError) -> str:

@@ -41,8 +41,8 @@ def wait(store: Store, path: str, reason: str = "is empty") -> None:
     store.note_waiting(path, STAMP, reason, "S-17")
 
 
-def refuse(store: Store, path: str, content: str | None = None) -> None:
-    store.quarantine_file(path, STAMP, "is text", "S-17", sha256=content, next_look_at=START)
+def refuse(store: Store, path: str) -> None:
+    store.quarantine_file(path, STAMP, "is text", "S-17", next_look_at=START)
 
 
 def leased(store: Store, most: int = 8) -> list[tuple[int, int]]:

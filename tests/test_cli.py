@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import zipfile
 from contextlib import closing
 from pathlib import Path
@@ -98,6 +100,46 @@ def test_two_inputs_of_one_stem_are_refused_before_work(fields: Path, station: C
     assert not (fields / "m").exists()
 
 
+@pytest.mark.parametrize("option", ["--masks", "--overlays"])
+def test_segment_never_writes_over_an_input(fields: Path, station: Command, option: str) -> None:
+    picture = cv2.imencode(".png", FIELD.image)[1].tobytes()
+    for name in ("a.png", "a.labels.png"):
+        (fields / name).write_bytes(picture)
+    told = station("segment", fields / "a.png", fields / "a.labels.png", option, fields)
+    assert (told.returncode, "is an input and would be overwritten" in told.stderr) == (2, True)
+    assert {(fields / name).read_bytes() for name in ("a.png", "a.labels.png")} == {picture}
+
+
+def test_segment_on_a_full_disk_says_so(fields: Path) -> None:
+    line = [sys.executable, "-m", "station.cli", "segment", str(fields / "none.bmp"), "--cell-diameter", "100"]
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert told.returncode == 1
+    assert "No space left on device" in told.stderr and "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("value", ["nan", "4", "inf", "wide"])
+def test_a_diameter_that_makes_no_sense_is_wrong_usage(fields: Path, station: Command, value: str) -> None:
+    told = station("segment", fields / "two.bmp", "--cell-diameter", value)
+    assert (told.returncode, "Traceback" in told.stderr) == (2, False)
+
+
+def test_a_settings_file_that_the_environment_names_must_be_there(
+    fields: Path, station: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WBC_STATION_CONFIG", "/nowhere/station.toml")
+    told = station("segment", fields / "two.bmp")
+    assert (told.returncode, "there is no settings file /nowhere/station.toml" in told.stderr) == (2, True)
+
+
+def test_a_name_cannot_command_the_terminal(fields: Path, station: Command) -> None:
+    (fields / "two.bmp").rename(fields / "a\n\x1b[31mb.bmp")
+    (fields / "none.bmp").write_text("no picture")
+    told = station("segment", fields, "--cell-diameter", 100)
+    assert "a\\n\\x1b[31mb.bmp" in told.stdout
+    assert "\x1b" not in told.stdout + told.stderr
+
+
 def test_segment_prints_plain_lines_where_it_is_piped(fields: Path, station: Command) -> None:
     odd = fields / ("a rather long name that no terminal of eighty columns could hold on one of its lines [bold].bmp")
     (fields / "two.bmp").rename(odd)
@@ -119,6 +161,11 @@ def test_segment_prints_plain_lines_where_it_is_piped(fields: Path, station: Com
         ("[camera\n", "is not valid TOML"),
         ('[camera]\nfolder = "x"\nsettle_seconds = -1\n[database]\npath = "d"\n', "camera.settle_seconds"),
         ('[camera]\nfolder = "x"\n[database]\npath = "d"\n[report]\ntime_zone = "Mars"\n', "'Mars' is no time zone"),
+        ('[camera]\nfolder = "x"\nsettle_seconds = inf\n[database]\npath = "d"\n', "should be a finite number"),
+        (
+            '[camera]\nfolder = "x"\ncell_diameter_px = "atuo"\n[database]\npath = "d"\n',
+            "camera.cell_diameter_px: a number of px above 4 and up to 2000, or \"auto\" (found 'atuo')",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_the_way_out(tmp_path: Path, station: Command, text: str, sentence: str) -> None:
@@ -168,6 +215,27 @@ def test_models_are_installed_activated_and_rolled_back(home: Path, station: Com
     assert (told.returncode, "no installed model is called 'other'; installed: 1 (starter)" in told.stderr) == (1, True)
 
 
+def test_a_pixel_size_that_makes_no_sense_is_named(fields: Path, station: Command) -> None:
+    for size in ("1000", "0.00001"):
+        (fields / "s.toml").write_text(f'[camera]\nfolder = "."\num_per_px = {size}\n[database]\npath = "s.db"\n')
+        told = station("segment", fields / "two.bmp", "--config", fields / "s.toml")
+        assert (told.returncode, "camera.um_per_px = " in told.stderr) == (2, True)
+
+
+def test_a_damaged_installed_model_is_said_and_put_right_by_installing_it_again(home: Path, station: Command) -> None:
+    (file,) = (home / "models").iterdir()
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    config = ("--config", home / "station.toml")
+    for command in (("run", "--once", *config), ("init", home)):
+        told = station(*command)
+        assert told.returncode == 1
+        assert "is damaged" in told.stderr and "`station model install BUNDLE`" in told.stderr
+    assert station("model", "install", starter_path(), *config).returncode == 0
+    assert station("run", "--once", *config).returncode == 0
+
+
 # Database
 
 
@@ -186,7 +254,21 @@ def test_init_keeps_what_exists(home: Path, station: Command) -> None:
     again = station("init", home, "--cell-diameter", 75)
     assert again.returncode == 0
     assert (home / "station.toml").read_text() == before
+    assert "were not used" in again.stderr
     assert station("model", "list", "--config", home / "station.toml").stdout.count("starter") == 1
+
+
+def test_a_failed_init_leaves_nothing_in_the_way(tmp_path: Path, station: Command) -> None:
+    assert station("init", tmp_path / "s", "--time-zone", "Mars").returncode == 2
+    assert station("init", tmp_path / "s", "--time-zone", "UTC").returncode == 0
+
+
+def test_init_does_not_make_the_camera_folder_of_a_station_that_exists(home: Path, station: Command) -> None:
+    """It would be an empty one in the place of a share that is not mounted."""
+    (home / "camera").rmdir()
+    told = station("init", home)
+    assert (told.returncode, "does not exist; mount or make it first" in told.stderr) == (2, True)
+    assert not (home / "camera").exists()
 
 
 def test_init_refuses_a_camera_folder_that_is_not_there(tmp_path: Path, station: Command) -> None:
@@ -214,7 +296,11 @@ def test_report_and_status_tell_what_run_did(home: Path, station: Command) -> No
 
 
 @pytest.mark.parametrize(
-    "options", [("--date", "2026-01-01", "--from", "2026-01-01"), ("--from", "2026-01-01"), ("--date", "yesterday")]
+    "options",
+    [
+        *(("--date", "2026-01-01", "--from", "2026-01-01"), ("--from", "2026-01-01"), ("--date", "yesterday")),
+        *(("--date", "9999-12-31"), ("--date", "0001-01-01")),
+    ],
 )
 def test_report_refuses_days_that_make_no_sense(home: Path, station: Command, options: tuple[str, ...]) -> None:
     assert station("report", *options, "--config", home / "station.toml").returncode == 2

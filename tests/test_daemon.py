@@ -74,9 +74,9 @@ class Bench:
             self.settings, self.store, intake, model, "test", lambda: self.bell.seconds, self.said.append, self
         )
 
-    def run(self) -> None:
+    def run(self) -> bool:
         self.bell.seconds += 5  # the next look at the folder is due
-        run_once(self.station, threading.Event(), self.bell)
+        return run_once(self.station, threading.Event(), self.bell)
 
     def paint(self, name: str, recipe: SmearRecipe) -> Path:
         (self.folder / name).write_bytes(encode_bmp(paint(recipe).image))
@@ -151,6 +151,26 @@ def test_a_picture_that_is_replaced_before_its_turn_is_not_counted_as_the_other(
     assert any("was replaced before it could be analysed" in line for line in bench.said)
     assert bench.results["a.bmp"].analysis.wbc_count == 2
     assert bench.store.counts_by_status() == {"waiting": 0, "queued": 0, "leased": 0, "done": 1, "quarantined": 1}
+
+
+def test_a_share_that_drops_during_the_work_is_no_picture_s_fault(bench: Bench) -> None:
+    for wbc in (1, 2, 3):
+        bench.paint(f"{wbc}.bmp", field(wbc))
+    lease, away = bench.store.lease, bench.folder.with_name("away")
+
+    def dropped_meanwhile(worker: str, most: int):  # type: ignore[no-untyped-def]
+        leases = lease(worker, most)
+        if leases and not away.exists():
+            bench.folder.rename(away)
+        return leases
+
+    bench.store.lease = dropped_meanwhile  # type: ignore[method-assign]
+    assert bench.run() is False
+    assert bench.store.counts_by_status() == {"waiting": 0, "queued": 3, "leased": 0, "done": 0, "quarantined": 0}
+    away.rename(bench.folder)
+    bench.store.lease = lease  # type: ignore[method-assign]
+    assert bench.run() is True
+    assert bench.counts() == {"1.bmp": 1, "2.bmp": 2, "3.bmp": 3}
 
 
 def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(bench: Bench, tmp_path: Path) -> None:

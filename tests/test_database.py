@@ -123,9 +123,10 @@ def test_a_writer_keeps_what_it_was_told(database: Path) -> None:
 def write_all(store: Store) -> None:
     """Every writing method once, each with something to do."""
     wait(store, "a.bmp")
-    refuse(store, "b.bmp", "text")
+    refuse(store, "b.bmp")
     store.add_image(new("a.bmp"))
     store.lease("w", 1)
+    store.give_back(1)
     store.release_leases()
     store.fail(1, "NaN")
     store.save_analysis(analysis(1))
@@ -156,7 +157,7 @@ def test_every_write_is_one_immediate_transaction(database: Path, clock: Clock) 
         elif word not in ("SELECT", "PRAGMA") and begun != "BEGIN IMMEDIATE":
             late.append(statement)
     assert late == []
-    assert (said.count("BEGIN IMMEDIATE"), said.count("BEGIN")) == (1 + 11, 8)  # 1 is the opening
+    assert (said.count("BEGIN IMMEDIATE"), said.count("BEGIN")) == (1 + 12, 8)  # 1 is the opening
 
 
 def test_a_writer_waits_for_another_program(store: Store) -> None:
@@ -232,6 +233,19 @@ def test_a_refused_database_is_left_as_it_was(database: Path, clock: Clock) -> N
     with pytest.raises(DatabaseError, match="no database of this station"):
         Store.open(database, clock=clock)
     assert database.read_bytes() == before
+
+
+def test_a_database_that_is_removed_while_it_is_open_takes_no_more_counts(store: Store) -> None:
+    store.add_image(new("a.bmp"))
+    store.path.rename(store.path.with_name("moved.db"))
+    with pytest.raises(DatabaseError, match="was removed or replaced while it was open; start again"):
+        store.add_image(new("b.bmp"))
+
+
+def test_an_empty_file_is_no_database_yet(database: Path, clock: Clock) -> None:
+    database.touch()
+    with pytest.raises(DatabaseError, match="is empty; `station init` or `run` fills it"):
+        Store.open_reader(database, clock=clock)
 
 
 def test_many_threads_may_use_one_store(store: Store) -> None:

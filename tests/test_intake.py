@@ -361,6 +361,18 @@ def test_a_reused_name_with_the_same_size_and_time_is_another_image(bench: Bench
     assert bench.hashes() == sorted([sha(picture(1)), sha(picture(2))])
 
 
+def test_a_file_from_a_far_future_is_taken_like_any_other(bench: Bench) -> None:
+    """A camera's clock may stand anywhere; nanoseconds since 1970 leave 64 bits in the year 2262."""
+    path = bench.folder / "a.bmp"
+    path.write_bytes(picture())
+    try:
+        os.utime(path, (10_413_792_000, 10_413_792_000))  # the year 2300
+    except OverflowError:
+        pytest.skip("this file system has no year 2300")
+    assert len(bench.settled().taken) == 1
+    assert bench.settled().moving == 0
+
+
 def test_the_sub_folder_is_the_slide(bench: Bench) -> None:
     for number, name in enumerate(("a.bmp", "S-17/b.bmp", "2026/S-18/c.BMP")):
         path = bench.folder / name

@@ -113,6 +113,16 @@ def test_a_killed_station_goes_on_where_it_was(home: Path, station: Command) -> 
     assert _rows(home, "select count(*), count(distinct image_id) from analyses") == [(6, 6)]
 
 
+def test_an_unmounted_share_is_no_success(home: Path, station: Command) -> None:
+    _set(home, settle_seconds=0.1)
+    (home / "camera").rename(home / "away")
+    (home / "camera").mkdir()
+    ran = station("run", "--once", "--config", home / "station.toml")
+    assert (ran.returncode, "is another folder, and empty; is the share mounted?" in ran.stdout) == (1, True)
+    status = station("status", "--config", home / "station.toml").stdout
+    assert "degraded: " in status and "is the share mounted?" in status
+
+
 def test_only_one_station_runs_on_a_database(home: Path, station: Command) -> None:
     with _running(home) as first:
         second = station("run", "--once", "--config", home / "station.toml")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from station.contract.errors import StationError
 
@@ -109,7 +109,7 @@ def fit(
       trainer fit data/bccd data/zheng --splits data/splits.csv
       trainer fit my-images --recipe refine --from "$(station model path)" -o better.zip
     """
-    from trainer.display import figures_table
+    from trainer.display import figures_table, show
     from trainer.recipe import read_recipe
     from trainer.training import begin
 
@@ -124,7 +124,7 @@ def fit(
         soft_wrap=True,
     )
     record = _trained(samples, diameters, record, folder, start, console)
-    console.print(figures_table(record.metrics, f"held-out pictures, best epoch {record.best_epoch}"))
+    show(figures_table(record.metrics, f"held-out pictures, best epoch {record.best_epoch}"))
     if output:
         _export(folder, output, console)
 
@@ -164,7 +164,7 @@ def evaluate(
     """
     from station.contract.bundle import read_bundle
     from station.engines import open_engine
-    from trainer.display import per_image_table, progress, score_table
+    from trainer.display import per_image_table, progress, score_table, show
     from trainer.evaluate import by_dataset, score_images, told
     from trainer.runs import open_run
 
@@ -181,9 +181,9 @@ def evaluate(
             scores.append(score)
             bar.advance(task)
     if per_image:
-        console.print(per_image_table(scores))
+        show(per_image_table(scores))
     for dataset, own in by_dataset(scores).items():
-        console.print(score_table(dataset, own))
+        show(score_table(dataset, own))
     if folder:
         rows = f"{role} rows of " if splits else ""
         _note(folder, rows, "estimated" if untold else "told", by_dataset(scores))
@@ -216,15 +216,16 @@ def backbones(weights_dir: Path) -> None:
       trainer backbones --weights-dir weights
     """
     from trainer.backbones import BACKBONES
+    from trainer.display import show
 
-    table = Table("backbone", "stride", "ImageNet weights", "from")
+    table = Table("backbone", "stride", Column("ImageNet weights", overflow="fold"), Column("from", overflow="fold"))
     for row in BACKBONES.values():
         file = row.imagenet_file
         present = (
             "none exist" if file is None else f"{file} ({'here' if (weights_dir / file).is_file() else 'missing'})"
         )
         table.add_row(row.name, str(row.stride), present, row.imagenet_source or "")
-    Console(markup=False).print(table)
+    show(table)
 
 
 def _samples(

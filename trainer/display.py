@@ -11,6 +11,8 @@ from rich.table import Table
 
 from trainer.evaluate import REGIONS, ImageScore, count_score, pooled, region_score
 
+_WIDE = 400  # columns
+
 
 def score_table(dataset: str, scores: Sequence[ImageScore]) -> Table:
     """Pixel scores of the regions, pooled over all pictures, under a line about the counts."""
@@ -43,6 +45,15 @@ def figures_table(metrics: Mapping[str, Mapping[str, float]], title: str) -> Tab
     for name, figures in metrics.items():
         table.add_row(name, *(f"{figures.get(key, float('nan')):.4g}" for key in columns))
     return table
+
+
+def show(table: Table) -> None:
+    """A table on a terminal; plain aligned lines, nothing cut off, where the output is a file or a pipe."""
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        table.box = None
+        console = Console(markup=False, highlight=False, width=_WIDE)
+    console.print(table)
 
 
 def progress(console: Console) -> Progress:

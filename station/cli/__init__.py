@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
 
 from station.contract.errors import StationError
+from station.printing import printable
 
 # name -> what `station --help` says of it; the module of that name in this folder holds the command `command`
 COMMANDS = {
@@ -42,8 +45,13 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except StationError as failure:
-            click.echo(f"error: {failure}", err=True)
+            click.echo(f"error: {printable(str(failure))}", err=True)
             sys.exit(failure.exit_code)
+        except OSError as failure:
+            if failure.errno == errno.EPIPE:  # click ends quietly where nobody reads on
+                raise
+            click.echo(f"error: {failure.strerror or failure}: {failure.filename or 'the output'}", err=True)
+            sys.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,3 +65,6 @@ def main() -> None:
       station run --config my-station/station.toml
       station report --config my-station/station.toml
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that the output cannot encode is escaped
+            stream.reconfigure(errors="backslashreplace")

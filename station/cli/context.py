@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -22,6 +24,21 @@ config_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help=f"Settings file (default: ${CONFIG_VARIABLE}, else ./station.toml).",
 )
+
+
+class CellDiameter(click.FloatRange):
+    """A diameter that `station.toml` would accept too."""
+
+    name = "px"
+
+    def __init__(self) -> None:
+        super().__init__(4, 2000, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):  # no comparison with it fails, so the range lets it pass
+            self.fail("nan is no diameter", param, ctx)
+        return number
 
 
 def now_utc() -> datetime:
@@ -63,7 +80,7 @@ def show(table: Table) -> None:
     Console(markup=False, highlight=False, width=_WIDE).print(table)
 
 
-def progress(console: Console) -> Progress:
+def progress(console: Console, *, disable: bool = False) -> Progress:
     """A bar with the time left on a terminal; nothing where the output is a file or a pipe."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    return Progress(*columns, console=console, disable=disable or not console.is_terminal, transient=True)

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import click
+from rich.console import Console
 
-from station.cli.context import models_folder, writing
+from station.cli.context import CellDiameter, models_folder, progress, writing
 from station.commission import commission, remember_folder
 from station.contract.errors import SettingsError
-from station.settings import Settings, read_settings
+from station.settings import Settings, parse_settings, read_settings
 
 _TEMPLATE = """\
 # Settings of this station. Every key with its meaning stands in deploy/station.toml and in the README.
@@ -29,44 +30,52 @@ time_zone = {zone}
 @click.command("init")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
 @click.option("--camera", type=click.Path(path_type=Path), help="The camera's folder (default: FOLDER/camera).")
-@click.option(
-    "--cell-diameter", type=click.FloatRange(4, 2000), help="Apparent white cell diameter, px (default: auto)."
-)
-@click.option("--time-zone", default="UTC", show_default=True, help="For the days of reports, e.g. Europe/Berlin.")
-def command(folder: Path, camera: Path | None, cell_diameter: float | None, time_zone: str) -> None:
+@click.option("--cell-diameter", type=CellDiameter(), help="Apparent white cell diameter, px (default: auto).")
+@click.option("--time-zone", help="For the days of reports, e.g. Europe/Berlin (default: UTC).")
+def command(folder: Path, camera: Path | None, cell_diameter: float | None, time_zone: str | None) -> None:
     """Make FOLDER a station: settings file, database, starter model.
 
-    What exists already is kept; the camera folder is only looked at.
+    What exists already is kept; a camera folder that is told is only looked at.
 
     \b
     Example:
       station init my-station --camera /srv/leica --cell-diameter 120 --time-zone Europe/Berlin
     """
-    settings = _settings(folder, camera, cell_diameter, time_zone)
-    if camera is None:
-        _make(settings.camera.folder)
-    elif not settings.camera.folder.is_dir():
+    path = folder / "station.toml"
+    if path.exists():
+        settings = read_settings(path)
+        if camera or cell_diameter or time_zone:
+            click.echo(f"kept {path} as it is: --camera, --cell-diameter and --time-zone were not used", err=True)
+    else:
+        settings = _written(path, camera, cell_diameter, time_zone or "UTC")
+    if not settings.camera.folder.is_dir():
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; mount or make it first")
-    with writing(settings, create=True) as store:
-        remember_folder(store, settings.camera.folder)
+    with progress(Console(stderr=True)) as bar, writing(settings, create=True) as store:
+        bar.add_task("proving the model on golden pictures", total=None)
+        if any(settings.camera.folder.iterdir()):  # an empty one may be what lies below an unmounted share
+            remember_folder(store, settings.camera.folder)
         golden = commission(store, settings, models_folder(settings))
     if golden:
         click.echo(f"the starter model proved itself on {len(golden)} golden pictures and is active")
-    click.echo(f"station ready: settings {folder / 'station.toml'}, camera folder {settings.camera.folder}")
+    click.echo(f"station ready: settings {path}, camera folder {settings.camera.folder}")
 
 
-def _settings(folder: Path, camera: Path | None, cell_diameter: float | None, time_zone: str) -> Settings:
-    path = folder / "station.toml"
-    _make(folder)
-    if not path.exists():
-        text = _TEMPLATE.format(
-            folder=json.dumps(str(camera.absolute()) if camera else "camera"),
-            diameter=f"{cell_diameter:g}" if cell_diameter else '"auto"',
-            database=json.dumps("station.db"),
-            zone=json.dumps(time_zone),
-        )
-        path.write_text(text, encoding="utf-8")
-    return read_settings(path)
+def _written(path: Path, camera: Path | None, cell_diameter: float | None, time_zone: str) -> Settings:
+    """New settings, checked before anything is made of them."""
+    text = _TEMPLATE.format(
+        folder=json.dumps(str(camera.absolute()) if camera else "camera"),
+        diameter=f"{cell_diameter:g}" if cell_diameter else '"auto"',
+        database=json.dumps("station.db"),
+        zone=json.dumps(time_zone),
+    )
+    settings = parse_settings(text, path)
+    if camera is not None and not camera.is_dir():
+        raise SettingsError(f"the camera folder {camera} does not exist; mount or make it first")
+    _make(path.parent)
+    if camera is None:
+        _make(settings.camera.folder)
+    path.write_text(text, encoding="utf-8")
+    return settings
 
 
 def _make(folder: Path) -> None:

@@ -42,7 +42,7 @@ def command(
     """
     settings = settings_of(config)
     zone = settings.report.zone
-    start, end = _days(day, first, last, now_utc().astimezone(zone).date())
+    start, end = map(_in_reach, _days(day, first, last, now_utc().astimezone(zone).date()))
     with reading(settings) as store:
         text = render(summarise(store, start, end, zone, names=names), style)
     if output is None:
@@ -66,3 +66,9 @@ def _days(day: datetime | None, first: datetime | None, last: datetime | None, t
         return first.date(), last.date()
     one = day.date() if day else today
     return one, one
+
+
+def _in_reach(day: date) -> date:
+    if not 1970 <= day.year < 2200:
+        raise click.UsageError(f"{day:%Y-%m-%d} is no day of a report; give one between 1970 and 2199")
+    return day

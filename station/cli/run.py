@@ -21,6 +21,7 @@ from station.database.store import Store
 from station.intake import Intake, TickResult
 from station.notify import notifier
 from station.pipeline import Failure, Result
+from station.printing import printable
 from station.registry import LiveModel
 from station.settings import Settings
 from station.watching import Bell
@@ -49,11 +50,13 @@ def command(config: Path | None, once: bool) -> None:
         commission(store, settings, models_folder(settings))
         station = station_for(settings, store, bell, Lines(click.echo))
         try:
-            (run_once if once else run)(station, stop, bell.event)
+            if not once:
+                run(station, stop, bell.event)
+                return
+            seen = run_once(station, stop, bell.event)
         finally:
             station.intake.close()
-        if once:
-            sys.exit(_list_open(store))
+        sys.exit(1 if _list_open(store) or not seen else 0)
 
 
 def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher) -> Station:
@@ -94,7 +97,7 @@ def _stop_on_signals(stop: threading.Event, bell: threading.Event) -> None:
 def _list_open(store: Store) -> int:
     items = store.open_items()
     for item in items:
-        click.echo(f"{item.status}: {item.path}: {item.reason or 'not done yet'}")
+        click.echo(printable(f"{item.status}: {item.path}: {item.reason or 'not done yet'}"))
     return 1 if items else 0
 
 
@@ -102,7 +105,10 @@ class Lines:
     """One plain line per event, for a terminal and for the journal alike."""
 
     def __init__(self, echo: Callable[[str], None]) -> None:
-        self._echo, self._degraded = echo, ""
+        self._print, self._degraded = echo, ""
+
+    def _echo(self, line: str) -> None:
+        self._print(printable(line))
 
     def tick(self, result: TickResult) -> None:
         for outcome in (*result.waiting, *result.quarantined):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,16 +14,17 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from station.cli.context import progress, reading, settings_of, show
+from station.cli.context import CellDiameter, progress, reading, settings_of, show
 from station.contract.analysis import Scale
 from station.contract.errors import StationError
 from station.contract.overlay import overlay_png
 from station.contract.scale import estimate
 from station.pipeline import Failure, Result, ScaleOf, analyse_files
-from station.registry import Loaded, load_model, starter_path, told_scale
+from station.printing import printable
+from station.registry import Loaded, load_active, load_model, starter_path, told_scale
+from station.settings import CONFIG_VARIABLE, DEFAULT_FILE, Limits, Settings
 from station.settings import Engine as EngineSettings
-from station.settings import Limits, Settings, settings_path
-from station.watching import PICTURES
+from station.watching import PICTURES, is_container, is_picture
 
 
 @click.command("segment")
@@ -36,9 +38,7 @@ from station.watching import PICTURES
 )
 @click.option("--overlays", type=click.Path(path_type=Path, file_okay=False), help="Write pictures with contours here.")
 @click.option(
-    "--cell-diameter",
-    type=click.FloatRange(4, 2000),
-    help="Apparent white cell diameter, px (default: settings, else estimated).",
+    "--cell-diameter", type=CellDiameter(), help="Apparent white cell diameter, px (default: settings, else estimated)."
 )
 @click.option("--format", "style", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
 @click.option(
@@ -56,7 +56,7 @@ def command(
     style: str,
     config: Path | None,
 ) -> None:
-    """Count the white cells of pictures or folders of pictures, in the order given.
+    """Count the white cells of pictures or folders of pictures (not of their sub-folders), in the order given.
 
     One bad file never stops the others; the exit code is 1 if there was one.
 
@@ -67,7 +67,8 @@ def command(
     """
     files = _expanded(paths)
     _refuse_equal_stems(files, masks, overlays)
-    settings = settings_of(config) if config or settings_path(None).exists() else None
+    _refuse_overwriting(files, masks, overlays)
+    settings = _settings(config)
     threads = settings.engine.threads if settings else 0
     loaded = _model(model, settings, EngineSettings(name=engine, threads=threads))
     limits = settings.limits if settings else Limits()
@@ -116,7 +117,9 @@ def _expanded(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir() and path.suffix.lower().lstrip(".") not in PICTURES:
-            files += sorted(p for p in path.iterdir() if p.suffix.lower().lstrip(".") in PICTURES)
+            files += sorted(
+                entry for entry in path.iterdir() if is_picture(entry.name) and not is_container(entry.name)
+            )
         else:
             files.append(path)
     if not files:
@@ -132,6 +135,26 @@ def _refuse_equal_stems(files: Sequence[Path], *folders: Path | None) -> None:
         )
 
 
+def _refuse_overwriting(files: Sequence[Path], masks: Path | None, overlays: Path | None) -> None:
+    inputs = {path.resolve() for path in files}
+    for path in files:
+        for target in _targets(path.stem, masks, overlays).values():
+            if target.resolve() in inputs:
+                raise click.UsageError(f"{target} is an input and would be overwritten; name another folder")
+
+
+def _settings(config: Path | None) -> Settings | None:
+    """Those of --config or of the variable, which must be there; else ./station.toml if it is."""
+    told = config or os.environ.get(CONFIG_VARIABLE)
+    return settings_of(config) if told or DEFAULT_FILE.exists() else None
+
+
+def _targets(stem: str, masks: Path | None, overlays: Path | None) -> dict[str, Path]:
+    """What is written for a picture of this stem: labels, cells, overlay."""
+    labels_and_cells = {kind: masks / f"{stem}.{kind}.png" for kind in ("labels", "cells")} if masks else {}
+    return labels_and_cells | ({"overlay": overlays / f"{stem}.png"} if overlays else {})
+
+
 def _model(told: Path | None, settings: Settings | None, engine: EngineSettings) -> Loaded:
     if told:
         return load_model(told, engine)
@@ -139,7 +162,7 @@ def _model(told: Path | None, settings: Settings | None, engine: EngineSettings)
         with reading(settings) as store:
             active = store.active_model()
         if active:
-            return load_model(Path(active.path), engine)
+            return load_active(active, engine)
     return load_model(starter_path(), engine)
 
 
@@ -162,12 +185,14 @@ def _show(
 ) -> int:
     """Print each outcome as soon as it is there (jsonl) or all at the end (table); the number of failures."""
     failures, results = 0, []
-    with progress(Console(stderr=True)) as bar:
+    # Lines on a terminal show the progress themselves, and a bar would be drawn into them.
+    console = Console(stderr=True, markup=False, highlight=False)
+    with progress(console, disable=style == "jsonl" and sys.stdout.isatty()) as bar:
         task = bar.add_task("segmenting", total=total)
         for outcome in outcomes:
             if isinstance(outcome, Failure):
                 failures += 1
-                click.echo(f"error: {outcome}", err=True)
+                console.print(f"error: {printable(str(outcome))}", soft_wrap=True)
             else:
                 _write_pictures(outcome, masks, overlays)
                 results.append(outcome)
@@ -194,17 +219,20 @@ def _table(results: Sequence[Result]) -> Table:
         cut = sum(cell.touches_edge for cell in analysis.drawing.measured)
         scale = f"{analysis.scale.cell_diameter_px:g} ({analysis.scale.source})"
         seconds = f"{result.seconds['total']:.2f}"
-        table.add_row(str(result.path), str(analysis.wbc_count), str(cut), scale, seconds, ", ".join(analysis.flags))
+        table.add_row(
+            printable(str(result.path)), str(analysis.wbc_count), str(cut), scale, seconds, ", ".join(analysis.flags)
+        )
     return table
 
 
 def _write_pictures(result: Result, masks: Path | None, overlays: Path | None) -> None:
-    stem = result.path.stem
-    if masks:
-        _write(masks / f"{stem}.labels.png", result.labels_png)
-        _write(masks / f"{stem}.cells.png", result.cells_png)
-    if overlays:
-        _write(overlays / f"{stem}.png", overlay_png(result.image, result.analysis.drawing))
+    make = {
+        "labels": lambda: result.labels_png,
+        "cells": lambda: result.cells_png,
+        "overlay": lambda: overlay_png(result.image, result.analysis.drawing),
+    }
+    for kind, path in _targets(result.path.stem, masks, overlays).items():
+        _write(path, make[kind]())
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from station.cli.context import config_option, now_utc, reading, settings_of, show
+from station.commission import folder_problem
 from station.daemon import CAMERA_SCALE
+from station.printing import printable
 
 
 @click.command("status")
@@ -28,22 +30,27 @@ def command(config: Path | None, as_json: bool) -> None:
     with reading(settings) as store:
         counts, items = store.counts_by_status(), store.open_items()
         model, scale = store.active_model(), store.fact(CAMERA_SCALE)
+        problem = folder_problem(store, settings.camera.folder)
     if as_json:
         open_items = [
             {"path": i.path, "status": i.status, "reason": i.reason, "since": i.since.isoformat()} for i in items
         ]
-        name = model.name if model else None
-        click.echo(json.dumps({"counts": counts, "open": open_items, "model": name, "camera_cell_diameter_px": scale}))
+        known = {"model": model.name if model else None, "camera_cell_diameter_px": scale, "degraded": problem}
+        click.echo(json.dumps({"counts": counts, "open": open_items} | known))
         return
-    console = Console()
+    console = Console(markup=False)
     console.print(", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no pictures yet")
     console.print(f"model: {f'{model.name} ({model.sha256[:12]})' if model else 'none is active'}")
     told = settings.camera.cell_diameter_px
     console.print(f"cell diameter: {told if told != 'auto' else scale or 'not settled yet'}", highlight=False)
+    if problem:
+        console.print(f"degraded: {problem}", soft_wrap=True)
+    if model and not Path(model.path).is_file():
+        console.print(f"degraded: the model's file {model.path} is missing; install it again", soft_wrap=True)
     if items:
         table = Table("status", Column("picture", overflow="fold"), "for", "reason")
         for item in items:
-            table.add_row(item.status, item.path, _duration(now_utc(), item.since), item.reason or "")
+            table.add_row(item.status, printable(item.path), _duration(now_utc(), item.since), item.reason or "")
         show(table)
 
 

@@ -26,7 +26,7 @@ MemberName = Annotated[str, AfterValidator(_stays_inside)]
 class Frozen(BaseModel):
     """A value that is written once and never changed; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class NetworkFile(Frozen):

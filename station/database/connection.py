@@ -63,6 +63,7 @@ _ADVICE = {
     "unable to open": "is its folder there, and may this user write in it?",
     "not a database": "restore a backup, or name another file in database.path",
     "malformed": "restore a backup",
+    "disk I/O": "was it removed or replaced, or is its disk failing? keep the files beside it and restore a backup",
 }
 
 

@@ -1,6 +1,6 @@
 """What the camera folder holds, as rows: each function is part of one transaction of the store.
 
-A path that never held a whole picture has a placeholder, a row that is waiting or quarantined and was never queued. It
+A path that never held a whole picture has a placeholder, a row without a content hash, waiting or quarantined. It
 becomes the picture's row once there is one, so that a half file leaves nothing behind.
 """
 
@@ -9,25 +9,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from station.database.records import Added, FileStamp, KnownFile, NewImage, Status
 from station.database.tables import File, Image, ImagePath
 
-_NEVER_A_PICTURE = ("waiting", "quarantined")
-
 
 def add_image(session: Session, new: NewImage, now: datetime) -> Added:
     """A whole picture: queued if its content is new, else one more path of the image that holds it."""
-    file, row = session.get(File, new.path), _by_content(session, new.sha256)
-    placeholder = _placeholder(session, file)
+    placeholder = _placeholder(session, session.get(File, new.path))
+    row = session.scalar(select(Image).where(Image.sha256 == new.sha256))
+    if row is not None and placeholder is not None:
+        _replace(session, placeholder, row)
     if row is None or row.status == "quarantined":
-        if row is not None and placeholder is not None and placeholder is not row:
-            _replace(session, placeholder, row)
-        row = row or placeholder or Image(ingested_at=now)
-        if row is placeholder:  # other files shared the bad content, and were more names of it
-            session.execute(delete(ImagePath).where(ImagePath.image_id == row.id, ImagePath.path != new.path))
+        row = row or placeholder or Image()
         row.path, row.sha256, row.slide = new.path, new.sha256, new.slide
         row.captured_at, row.ingested_at, row.next_attempt_at = new.captured_at, now, None
         row.attempts = row.deaths = 0
@@ -35,8 +31,6 @@ def add_image(session: Session, new: NewImage, now: datetime) -> Added:
         kind: Literal["new", "known", "duplicate"] = "new"
     else:
         kind = "known" if _has_path(session, row, new.path) else "duplicate"
-        if placeholder is not None:
-            _replace(session, placeholder, row)
     _link(session, row, new.path, new.stamp, now, rung=new.rung)
     return Added(kind, row.id)
 
@@ -49,17 +43,12 @@ def note_not_a_picture(
     reason: str,
     slide: str,
     now: datetime,
-    sha256: str | None = None,
     next_look_at: datetime | None = None,
 ) -> None:
     """A file that is not whole (`waiting`), or gives no picture (`quarantined`), with the reason."""
-    own, row = _placeholder(session, session.get(File, path)), _by_content(session, sha256)
-    if own is not None and row is not None and own is not row:
-        _replace(session, own, row)
-    row = row or own or Image(path=path, slide=slide, ingested_at=now, status="")
-    if row.status in ("", *_NEVER_A_PICTURE):
-        row.sha256, row.captured_at = sha256, written_at(stamp)
-        _become(row, status, reason, now)
+    row = _placeholder(session, session.get(File, path)) or Image(path=path, slide=slide, ingested_at=now, status="")
+    row.captured_at = written_at(stamp)
+    _become(row, status, reason, now)
     _link(session, row, path, stamp, now, rung=False, next_look_at=next_look_at)
 
 
@@ -81,16 +70,9 @@ def written_at(stamp: FileStamp) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=stamp.mtime_ns // 1000)
 
 
-def _by_content(session: Session, sha256: str | None) -> Image | None:
-    return session.scalar(select(Image).where(Image.sha256 == sha256)) if sha256 else None
-
-
 def _placeholder(session: Session, file: File | None) -> Image | None:
-    """The row of a file that never was a picture, if no other file shares it."""
-    if file is None or file.image.status not in _NEVER_A_PICTURE or file.image.attempts:
-        return None
-    sharing = session.scalar(select(func.count()).select_from(File).where(File.image_id == file.image_id))
-    return file.image if sharing == 1 else None
+    """The row of a file that never was a picture. It has no content hash, so no other file shares it."""
+    return file.image if file is not None and file.image.sha256 is None else None
 
 
 def _replace(session: Session, placeholder: Image, row: Image) -> None:
@@ -111,14 +93,6 @@ def _has_path(session: Session, row: Image, path: str) -> bool:
     return session.get(ImagePath, (row.id, path)) is not None
 
 
-def _leave(session: Session, file: File, row: Image) -> None:
-    """A content that never was a picture is named after a file that still holds it."""
-    left = file.image if file.image_id and file.image_id != row.id else None
-    if left is not None and left.path == file.path and left.status in _NEVER_A_PICTURE and not left.attempts:
-        others = select(File.path).where(File.image_id == left.id, File.path != file.path).order_by(File.path)
-        left.path = session.scalar(others) or left.path
-
-
 def _link(
     session: Session,
     row: Image,
@@ -134,7 +108,6 @@ def _link(
     if not _has_path(session, row, path):
         session.add(ImagePath(image_id=row.id, path=path, first_seen=now))
     file = session.get(File, path) or File(path=path, rung=rung)
-    _leave(session, file, row)
     file.size, file.mtime_ns, file.inode = stamp.size, stamp.mtime_ns, stamp.inode
     file.image_id, file.rung, file.next_look_at = row.id, file.rung or rung, next_look_at
     session.add(file)

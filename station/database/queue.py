@@ -38,6 +38,13 @@ def lease(session: Session, worker: str, most: int, now: datetime) -> list[Lease
     return [Lease(i.id, _present_path(session, i), i.sha256 or "", i.attempts) for i in chosen]
 
 
+def give_back(session: Session, image_id: int, now: datetime) -> None:
+    """The attempt did not take place."""
+    image = _image(session, image_id)
+    image.status, image.worker, image.since = "queued", None, now
+    image.attempts -= 1
+
+
 def fail(session: Session, image_id: int, reason: str, now: datetime) -> None:
     """The picture gave no result: put aside, and tried again after a pause that doubles up to a day."""
     _put_aside(_image(session, image_id), reason, now)

@@ -35,6 +35,7 @@ class Store:
     def __init__(self, path: Path, engine: Engine, clock: Callable[[], datetime]) -> None:
         """Use `open` or `open_reader`."""
         self.path, self._engine, self._clock = path, engine, clock
+        self._file = _identity(path)
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], datetime], create: bool = False) -> Store:
@@ -55,6 +56,8 @@ class Store:
             raise _missing(path)
         with in_words(path):
             found = check(path)
+        if found is None:
+            raise DatabaseError(f"the database {path} is empty; `station init` or `run` fills it")
         if found != newest():
             raise DatabaseError(f"the database {path} has the older schema {found}; `station init` or `run` updates it")
         return cls(path, open_engine(path, read_only=True), clock)
@@ -74,14 +77,10 @@ class Store:
         with self._writing() as session:
             files.note_not_a_picture(session, path, stamp, "waiting", reason, slide, self._clock())
 
-    def quarantine_file(
-        self, path: str, stamp: FileStamp, reason: str, slide: str, *, sha256: str | None, next_look_at: datetime
-    ) -> None:
-        """A file that gives no picture; `sha256` where it could be read."""
+    def quarantine_file(self, path: str, stamp: FileStamp, reason: str, slide: str, *, next_look_at: datetime) -> None:
+        """A file that gives no picture."""
         with self._writing() as session:
-            files.note_not_a_picture(
-                session, path, stamp, "quarantined", reason, slide, self._clock(), sha256, next_look_at
-            )
+            files.note_not_a_picture(session, path, stamp, "quarantined", reason, slide, self._clock(), next_look_at)
 
     def known_files(self) -> dict[str, KnownFile]:
         """Every path that was ever written down, with what it held last."""
@@ -104,6 +103,11 @@ class Store:
         """A leased image that gave no result."""
         with self._writing() as session:
             queue.fail(session, image_id, reason, self._clock())
+
+    def give_back(self, image_id: int) -> None:
+        """A leased image that could not be tried: back into the queue, as if it had not been handed out."""
+        with self._writing() as session:
+            queue.give_back(session, image_id, self._clock())
 
     def save_analysis(self, record: AnalysisRecord) -> None:
         """Count, cells and masks of a leased image, all or nothing."""
@@ -172,6 +176,8 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
+        if _identity(self.path) != self._file:  # what is written from here on would vanish with the open file
+            raise DatabaseError(f"the database {self.path} was removed or replaced while it was open; start again")
         with in_words(self.path), Session(self._engine) as session, session.begin():
             yield session
 
@@ -179,6 +185,14 @@ class Store:
     def _reading(self) -> Iterator[Session]:
         with in_words(self.path), Session(self._engine.execution_options(**READING)) as session, session.begin():
             yield session
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _missing(path: Path) -> DatabaseError:

@@ -7,6 +7,7 @@ import io
 from rich.console import Console
 from rich.table import Table
 
+from station.printing import printable
 from station.reports import Summary, day_notes, days_in_words, plural
 
 
@@ -36,7 +37,7 @@ def _headline(summary: Summary) -> str:
 def _slides(summary: Summary) -> Table:
     table = Table("slide", "pictures", "white cells")
     for slide, pictures, cells in summary.slides:
-        table.add_row(slide, str(pictures), str(cells))
+        table.add_row(printable(slide), str(pictures), str(cells))
     return table
 
 
@@ -46,5 +47,7 @@ def _pictures(summary: Summary) -> Table:
         notes = ", ".join(line.flags) or (line.reason or "")
         count, inside = ("" if value is None else str(value) for value in (line.wbc_count, line.wbc_count_inside))
         captured = f"{line.captured_at:%H:%M:%S}"
-        table.add_row(str(line.image_id), line.name, line.slide, captured, count, inside, line.status, notes)
+        table.add_row(
+            str(line.image_id), printable(line.name), printable(line.slide), captured, count, inside, line.status, notes
+        )
     return table
