@@ -12,7 +12,7 @@ from station.contract.errors import DatabaseError
 from station.database.records import AnalysisRecord, Lease
 from station.database.tables import Analysis, CellRow, File, Image, MaskRow
 
-MOST_DEATHS = 3  # a picture during whose analysis the station died so often is put aside
+MOST_DEATHS = 3  # a picture that was alone in work when the station died so often is put aside
 SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(minutes=10), timedelta(hours=24)
 
 
@@ -20,7 +20,7 @@ def release(session: Session, now: datetime) -> None:
     """Give back what a station that died had in hand: only one works on a database, so all leases are dead."""
     for image in session.scalars(select(Image).where(Image.status == "leased")):
         image.status, image.worker, image.since = "queued", None, now
-        image.deaths += 1
+        image.deaths += image.attempts > 1  # the first time it was one of several: which one was it?
         if image.deaths >= MOST_DEATHS:
             _put_aside(image, f"the station died {image.deaths} times while it was analysed", now)
 

@@ -49,7 +49,7 @@ class Image(Row):
     reason: Mapped[str | None]
     since: Mapped[datetime]  # of the status
     attempts: Mapped[int] = mapped_column(default=0)
-    deaths: Mapped[int] = mapped_column(default=0)  # attempts in which the station died
+    deaths: Mapped[int] = mapped_column(default=0)  # of the station, while this image was alone in work
     worker: Mapped[str | None]
     next_attempt_at: Mapped[datetime | None]
 
