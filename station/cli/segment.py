@@ -211,9 +211,9 @@ def _line(outcome: Result | Failure, model: Loaded, um_per_px: float | None) -> 
 
 
 def _table(results: Sequence[Result]) -> Table:
-    table = Table(
-        Column("picture", overflow="fold"), "white cells", "cut by the edge", "cell diameter px", "seconds", "flags"
-    )
+    # Short headings leave room for a name on eighty columns.
+    picture = Column("picture", overflow="fold", min_width=24)
+    table = Table(picture, "cells", "edge", "diameter px", "s", Column("flags", overflow="fold"))
     for result in results:
         analysis = result.analysis
         cut = sum(cell.touches_edge for cell in analysis.drawing.measured)

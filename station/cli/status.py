@@ -48,7 +48,7 @@ def command(config: Path | None, as_json: bool) -> None:
     if model and not Path(model.path).is_file():
         console.print(f"degraded: the model's file {model.path} is missing; install it again", soft_wrap=True)
     if items:
-        table = Table("status", Column("picture", overflow="fold"), "for", "reason")
+        table = Table("status", Column("picture", overflow="fold", min_width=28), "for", "reason")
         for item in items:
             table.add_row(item.status, printable(item.path), _duration(now_utc(), item.since), item.reason or "")
         show(table)
