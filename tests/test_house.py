@@ -31,6 +31,19 @@ def test_a_door_loads_no_more_than_it_needs(statement: str, absent: set[str]) ->
     assert not absent & _modules_after(statement)
 
 
+def test_a_station_without_the_training_extra_says_what_to_install(tmp_path: Path) -> None:
+    """As after `pip install wbc-station`: Keras is hidden from a real process."""
+    code = (
+        "import sys, importlib.util as u; real = u.find_spec;"
+        "u.find_spec = lambda name, *rest: None if name == 'keras' else real(name, *rest);"
+        "from trainer.cli import main; main(['fit', 'data', '--runs', sys.argv[1]])"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(tmp_path / "runs")], capture_output=True, text=True)
+    assert told.returncode == 1
+    assert "this needs keras" in told.stderr and "pip install 'wbc-station[train]'" in told.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_no_module_is_a_drawer_for_everything() -> None:
     names = {path.stem for package in ("station", "trainer") for path in (ROOT / package).rglob("*.py")}
     assert not CATCH_ALLS & names

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from trainer.evaluate import ImageScore
     from trainer.runs import RunFolder, RunRecord
     from trainer.start import Start
+
+
+class TrainingMissing(StationError):
+    """The extra that trains is not installed."""
 
 
 class Sentences(click.Group):
@@ -46,6 +51,9 @@ def main() -> None:
       station model install my-model.zip
     """
 
+
+_TRAINING = ("keras",)
+_EXPORTING = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxslim")
 
 _data = click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 _layout = click.option("--layout", help="Layout of DATA; by default the first that recognises the folder.")
@@ -109,6 +117,7 @@ def fit(
       trainer fit data/bccd data/zheng --splits data/splits.csv
       trainer fit my-images --recipe refine --from "$(station model path)" -o better.zip
     """
+    _need(*(_EXPORTING if output else _TRAINING))
     from trainer.display import figures_table, show
     from trainer.recipe import read_recipe
     from trainer.training import begin
@@ -257,7 +266,6 @@ def _trained(
     start: Start,
     console: Console,
 ) -> RunRecord:
-    _quiet_framework()
     from trainer.display import TrainingBar, progress
     from trainer.fit import prepare, train
     from trainer.training import finish, new_model
@@ -272,7 +280,7 @@ def _trained(
 
 
 def _export(folder: RunFolder, output: Path, console: Console, name: str | None = None) -> None:
-    _quiet_framework()
+    _need(*_EXPORTING)
     from trainer.export import export_run
 
     with console.status("exporting and checking against Keras") if console.is_terminal else nullcontext():
@@ -310,5 +318,11 @@ def _estimating(opened: Any, engine: Any) -> Any:
     return lambda _sample, image: estimate(image, opened.manifest, engine)
 
 
-def _quiet_framework() -> None:
+def _need(*modules: str) -> None:
+    """Raise TrainingMissing where the extra `train` is not installed; keep TensorFlow's start quiet where it is."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise TrainingMissing(
+            f"this needs {', '.join(missing)}, which the station alone does not: pip install 'wbc-station[train]' "
+            "(in a clone: pip install '.[train]')"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
