@@ -26,7 +26,7 @@ demo: $(STAMP)-station  ## install the station and let a simulated camera fill a
 	$(VENV)/bin/station demo
 
 test: $(STAMP)-dev  ## install what tests need and run them
-	$(VENV)/bin/python -m pytest -n auto
+	$(VENV)/bin/python -m pytest -n auto --dist loadgroup
 
 lint: $(STAMP)-dev  ## style, types and import floors
 	$(VENV)/bin/ruff check station trainer tests

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,12 @@ needs_weights = pytest.mark.skipif(
 )
 WITH_IMAGENET = [name for name, row in BACKBONES.items() if row.imagenet_file]
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
+
+# RGB mean and deviation, 0..255, with which each family of encoders was trained on ImageNet.
+_CAFFE = (np.array([123.68, 116.779, 103.939]), np.ones(3))
+_TORCH = (255 * np.array([0.485, 0.456, 0.406]), 255 * np.array([0.229, 0.224, 0.225]))
+NORMALISED = dict.fromkeys(("resnet50", "vgg16", "vgg19"), _CAFFE)
+NORMALISED |= dict.fromkeys(("resnet18", "resnet34"), _TORCH)
 
 Models = Callable[[str], Any]
 
@@ -86,7 +94,8 @@ def test_the_normalisation_lies_inside(fresh: Models, name: str) -> None:
     model = fresh(name)
     normalised = keras.Model(model.input, model.get_layer("normalise").output)
     ends = np.stack([np.full((32, 32, 3), value, np.float32) for value in (0, 127.5, 255)])
-    assert np.asarray(normalised(ends)).mean(axis=(1, 2, 3)) == pytest.approx([-1, 0, 1], abs=1e-6)
+    mean, deviation = NORMALISED.get(name, (np.full(3, 127.5), np.full(3, 127.5)))
+    assert np.asarray(normalised(ends)) == pytest.approx((ends - mean) / deviation, abs=1e-4)
     takes = {layer.name: layer.input if isinstance(layer.input, list) else [layer.input] for layer in model.layers}
     seeing = [layer for layer, inputs in takes.items() if any(one is model.input for one in inputs)]
     assert seeing == ["normalise"]  # no other layer sees 0..255
@@ -152,23 +161,29 @@ def test_a_few_steps_lower_the_loss(name: str) -> None:
     assert losses[-1] < 0.75 * losses[0]
 
 
+@pytest.mark.xdist_group("export")  # one at a time: each takes up to eight gigabytes
 @every_backbone
 def test_the_export_is_the_same_network(name: str) -> None:
+    """In a process of its own: a conversion holds several copies of the weights, and TensorFlow keeps what it took."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
+        alone.submit(export_alone, name).result()
+
+
+def export_alone(name: str) -> None:
     import keras
     import onnx
 
     from station.engines import open_engine
-    from trainer.export import MAX_DIFFERENCE, one_network, parity, to_onnx
-    from trainer.fit import keras_network
-    from trainer.unet import build
+    from trainer.export import MAX_DIFFERENCE, _parity_tiles, one_network, parity, to_onnx
+    from trainer.fit import keras_network, reestimate_statistics
+    from trainer.unet import batch_normalisations, build
 
     keras.utils.set_random_seed(1)
     row, record = backbone(name), record_of(name)
     model = build(row)
-    for layer in model.layers:  # statistics as a training leaves them, so that folding them matters
-        if isinstance(layer, keras.layers.BatchNormalization):
-            gamma, beta, mean, variance = layer.get_weights()
-            layer.set_weights([gamma * 1.1, beta + 0.1, mean + 0.05, variance * 0.8])
+    for layer in batch_normalisations(model):  # statistics as a training leaves them, so that folding them matters
+        layer.momentum = 0.2
+    reestimate_statistics(model, [_parity_tiles(np.random.default_rng(seed), 64, 96).astype("f4") for seed in (1, 2)])
     data = to_onnx(model, record)
     engine = open_engine(one_network(record.manifest("candidate", (), row.stride), data), "onnxruntime")
     assert parity(engine, keras_network(model), row.stride) <= MAX_DIFFERENCE == 1e-4
@@ -227,7 +242,7 @@ def test_a_backbone_without_imagenet_weights_says_so(tmp_path: Path) -> None:
 
 
 def test_an_unknown_backbone_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(WeightsError, match="no backbone 'vgg'; known: unet, mobilenet_v2"):
+    with pytest.raises(WeightsError, match="no backbone 'vgg'; known: unet, mobilenet, mobilenet_v2"):
         backbone("vgg")
 
 
@@ -264,6 +279,27 @@ def test_the_encoder_starts_from_the_weights_of_the_file(fresh: Models) -> None:
         if layer.name.startswith("dec") and layer.weights:
             loaded = model.get_layer(layer.name).get_weights()
             assert all(np.array_equal(a, b) for a, b in zip(loaded, layer.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vgg16"])
+def test_a_network_that_was_trained_on_bgr_answers_alike_for_rgb(tmp_path: Path, name: str) -> None:
+    import keras
+
+    from trainer.unet import build, load_encoder
+
+    row = backbone(name)
+    keras.utils.set_random_seed(3)
+    original = getattr(keras.applications, str(row.application))(
+        include_top=False, weights=None, input_shape=(None, None, 3)
+    )
+    original.save_weights(tmp_path / "own.weights.h5")
+    model, deepest = build(row), {"resnet50": "conv5_block3_out", "vgg16": "block5_conv3"}[name]
+    load_encoder(model, row, tmp_path / "own.weights.h5")
+    images = noise(1, 64, 64, 3)
+    bgr = images[..., ::-1] - np.array([103.939, 116.779, 123.68], np.float32)
+    theirs = answered(keras.Model(original.input, original.get_layer(deepest).output), bgr)
+    ours = answered(keras.Model(model.input, model.get_layer(deepest).output), images)
+    assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4 * float(np.abs(theirs).max()))
 
 
 @needs_weights

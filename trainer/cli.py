@@ -233,7 +233,7 @@ def backbones(weights_dir: Path) -> None:
         present = (
             "none exist" if file is None else f"{file} ({'here' if (weights_dir / file).is_file() else 'missing'})"
         )
-        table.add_row(row.name, str(row.stride), present, row.imagenet_source or "")
+        table.add_row(row.name, str(row.stride), present, row.imagenet_source if file else "")
     show(table)
 
 

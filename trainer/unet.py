@@ -37,8 +37,9 @@ def load_encoder(model: Any, row: Backbone, path: Path) -> None:
     """Put pretrained weights (Keras 3, without top) into the model's encoder. Raises WeightsError if they misfit."""
     import keras
 
-    known = {"mobilenet_v2": keras.applications.MobileNetV2}
-    donor = known[row.name](include_top=False, weights=None, input_shape=(None, None, 3))
+    donor = getattr(keras.applications, str(row.application))(
+        include_top=False, weights=None, input_shape=(None, None, 3)
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one line for each layer that does not fit, before the error
@@ -48,7 +49,9 @@ def load_encoder(model: Any, row: Backbone, path: Path) -> None:
         raise WeightsError(f"{path} does not hold the weights of '{row.name}' ({first_line})") from cause
     for layer in donor.layers:
         if layer.weights:
-            model.get_layer(layer.name).set_weights(layer.get_weights())
+            kernel, *rest = layer.get_weights()
+            turned = kernel[:, :, ::-1] if layer.name == row.bgr_layer else kernel
+            model.get_layer(layer.name).set_weights([turned, *rest])
 
 
 def encoder_layers(model: Any) -> list[Any]:
