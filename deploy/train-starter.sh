@@ -6,11 +6,14 @@ runs=${RUNS:-runs}
 trainer=$VENV/bin/trainer
 told="--cell-diameter bccd=162 --cell-diameter zheng=75"
 
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
 # shellcheck disable=SC2086
 if [ -z "${RUN:-}" ]; then
     "$trainer" fit "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" $told \
-        --weights-dir "$WEIGHTS" --seed 0 --runs "$runs"
-    RUN=$(ls -t "$runs" | head -n 1)
+        --weights-dir "$WEIGHTS" --seed 0 --runs "$runs" | tee "$log"
+    RUN=$(sed -n 's/^run .*\/\([^/:]*\): .*/\1/p' "$log") # the line in which `fit` names its run
 fi
 draft=$runs/$RUN/starter.zip
 "$trainer" export "$RUN" --runs "$runs" --name starter -o "$draft"

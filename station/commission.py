@@ -7,10 +7,10 @@ from pathlib import Path
 
 from station.contract.bundle import GoldenResult
 from station.database.store import Store
+from station.intake import FOLDER_IDENTITY
 from station.registry import install, load_active, starter_path
 from station.settings import Settings
 
-FOLDER_IDENTITY = "camera_folder_identity"  # device and inode: by them an unmounted share is told from an empty one
 PSEUDONYM_SALT = "pseudonym_salt"
 
 
@@ -21,7 +21,8 @@ def commission(store: Store, settings: Settings, models: Path) -> tuple[GoldenRe
     """
     if store.fact(PSEUDONYM_SALT) is None:
         store.record_fact(PSEUDONYM_SALT, secrets.token_hex(16))
-    if store.fact(FOLDER_IDENTITY) is None:
+    # An empty one may be what lies below a share that is not mounted; the first pictures will tell.
+    if store.fact(FOLDER_IDENTITY) is None and any(settings.camera.folder.iterdir()):
         remember_folder(store, settings.camera.folder)
     if (active := store.active_model()) is not None:
         load_active(active, settings.engine)
@@ -51,4 +52,4 @@ def folder_problem(store: Store, folder: Path) -> str | None:
 def folder_identity(store: Store) -> tuple[int, int] | None:
     """(device, inode) of the camera folder when it was set up."""
     identity = store.fact(FOLDER_IDENTITY)
-    return (identity[0], identity[1]) if isinstance(identity, list) else None
+    return (int(identity[0]), int(identity[1])) if isinstance(identity, list) else None

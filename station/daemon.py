@@ -5,7 +5,6 @@ Whatever is unexpected leaves the loop, and systemd starts the station again.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,10 +24,12 @@ from station.pipeline import Failure, Result, analyse_files, load
 from station.registry import LiveModel, Loaded, told_scale
 from station.settings import Settings
 
-CAMERA_SCALE = "camera_cell_diameter_px"  # the fact that freezes an estimated scale
+CAMERA_SCALE = "camera_cell_diameter_px"  # the fact that freezes an estimated scale ...
+CAMERA_ESTIMATES = "camera_cell_diameter_estimates"  # ... and what the pictures before that told, px
 
-_BATCH = 8  # rows leased at once; also the first pictures from which an unknown scale is settled
-_ONCE_PATIENCE = 5  # `--once` waits so many settle times for files that still move
+_BATCH = 8  # rows leased at once
+_SETTLING_PICTURES = 5  # with a white cell, from which an unknown scale is settled
+_ONCE_PATIENCE = 10  # `--once` waits so many settle times for files that still move; some need six
 
 
 class Watcher(Protocol):
@@ -63,14 +64,14 @@ def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:
             bell.wait(min(tick.next_due_seconds, 1.0))
 
 
-def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> bool:
+def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> TickResult | None:
     """Work until nothing is queued and no file moves any more, seen in a fresh look at the folder.
 
-    A writer that never rests is left waiting. Whether the folder was seen: if not, there may be more to count.
+    The last look: a writer that never rests is left `moving`, and a folder out of reach is `gone`.
     """
     _start(station)
     patience = _ONCE_PATIENCE * max(station.settings.camera.settle_seconds, 1.0)
-    deadline, looked = station.monotonic() + patience, True
+    deadline, looked, tick = station.monotonic() + patience, True, None
     while not stop.is_set():
         tick, worked = _pass(station)
         if worked or tick.taken:
@@ -79,10 +80,10 @@ def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> 
             station.intake.look_now()
             looked = True
         elif tick.gone or not tick.moving or station.monotonic() > deadline:
-            return not tick.gone
+            break
         else:
             bell.wait(min(tick.next_due_seconds, 1.0))
-    return True
+    return tick
 
 
 def _start(station: Station) -> None:
@@ -114,11 +115,17 @@ def _gone(station: Station, tick: TickResult) -> bool:
 def _work(station: Station, leases: list[Lease]) -> None:
     model = station.model.current()
     scale_of = _scale_of(station, leases, model)
-    paths = [Path(lease.path) for lease in leases]
+    paths = [_present(lease) for lease in leases]
     outcomes = analyse_files(paths, scale_of, model.manifest, model.engine, station.settings.limits.max_megapixels)
     for lease, outcome in zip(leases, outcomes, strict=True):
         _store(station, lease, outcome, model)
         station.notify("WATCHDOG=1")
+
+
+def _present(lease: Lease) -> Path:
+    """A path at which the picture lies now: it may have been moved since it was taken."""
+    paths = [Path(path) for path in lease.paths]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def _store(station: Station, lease: Lease, outcome: Result | Failure, model: Loaded) -> None:
@@ -179,29 +186,31 @@ def _scale_of(station: Station, leases: list[Lease], model: Loaded) -> Callable[
     if told is not None:
         return lambda _image: told
     frozen = station.store.fact(CAMERA_SCALE)
-    diameter = float(frozen) if isinstance(frozen, int | float) else _settle_scale(station, leases, model)
-    if diameter is not None:
-        camera = Scale(diameter, "camera")
-        return lambda _image: camera
+    scale = Scale(float(frozen), "camera") if isinstance(frozen, int | float) else _settle_scale(station, leases, model)
+    if scale is not None:
+        return lambda _image: scale
     unknown = Scale(model.manifest.scale.default_camera_diameter_px, "default")
     return lambda _image: unknown
 
 
-def _settle_scale(station: Station, leases: list[Lease], model: Loaded) -> float | None:
-    """Estimate from the first pictures and freeze the median, so that later counts do not depend on their order."""
-
-    found = []
+def _settle_scale(station: Station, leases: list[Lease], model: Loaded) -> Scale | None:
+    """The median of what the first pictures tell; with enough of them it is frozen, and order matters no more."""
+    known = station.store.fact(CAMERA_ESTIMATES)
+    found = list(known) if isinstance(known, list) else []
     for lease in leases:
         try:
-            picture = load(Path(lease.path), station.settings.limits.max_megapixels)
+            picture = load(_present(lease), station.settings.limits.max_megapixels)
         except ImageError:
             continue  # told when its turn comes to be analysed
         scale = estimate(picture.image, model.manifest, model.engine)
         if scale.source == "estimated":
-            found.append(math.log(scale.cell_diameter_px))
+            found.append(scale.cell_diameter_px)
     if not found:
         return None
-    diameter = round(math.exp(sorted(found)[len(found) // 2]), 1)
-    station.store.record_fact(CAMERA_SCALE, diameter)
-    station.watcher.scale(diameter)
-    return diameter
+    diameter_px = sorted(found)[len(found) // 2]
+    station.store.record_fact(CAMERA_ESTIMATES, found)
+    if len(found) < _SETTLING_PICTURES:
+        return Scale(diameter_px, "estimated")
+    station.store.record_fact(CAMERA_SCALE, diameter_px)
+    station.watcher.scale(diameter_px)
+    return Scale(diameter_px, "camera")

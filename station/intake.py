@@ -21,6 +21,7 @@ from station.database.records import FileStamp, KnownFile, NewImage
 from station.database.store import Store
 from station.watching import Bell, FolderGone, Listing, Pauses, Settling, cause, is_container, look, stamp_of
 
+FOLDER_IDENTITY = "camera_folder_identity"  # a fact: device and inode of the folder that held pictures
 STALLED_SECONDS = 600.0  # an incomplete file that is unchanged for so long is quarantined
 
 _ZERO_TAIL = 512  # bytes; a picture that ends in so many zeros may still be being filled ...
@@ -73,7 +74,7 @@ class Intake:
         """`zone`: of the camera's clock; `clock`: aware UTC; `identity`: device and inode that the folder had
         when it was set up, without which the first folder seen is believed.
         """
-        self.identity = identity
+        self.identity = self._recorded = identity
         self._folder = folder.absolute()
         self._store = store
         self._settle_seconds, self._rescan_seconds = settle_seconds, rescan_seconds
@@ -152,6 +153,9 @@ class Intake:
             if not listing.files:
                 raise FolderGone(f"{self._folder}: is another folder, and empty; is the share mounted?")
             self._armed = False  # the watch is still on the old folder
+        if listing.files and listing.identity != self._recorded:
+            self._store.record_fact(FOLDER_IDENTITY, list(listing.identity))
+            self._recorded = listing.identity
         self.identity = listing.identity
 
     def _lose(self, reason: str) -> None:

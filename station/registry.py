@@ -101,7 +101,10 @@ class LiveModel:
 def load_active(model: StoredModel, engine: EngineSettings) -> Loaded:
     """The active model with its engine. Raises BundleError with the ways out where its file is damaged or gone."""
     try:
-        return load_model(Path(model.path), engine)
+        loaded = load_model(Path(model.path), engine)
+        if loaded.sha256 != model.sha256:
+            raise BundleError(f"{model.path} is not the bundle that proved itself here")
+        return loaded
     except BundleError as cause:
         raise BundleError(
             f"the active model cannot be used: {cause}; `station model install BUNDLE` puts the same or another one in "

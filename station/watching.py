@@ -247,6 +247,7 @@ class Bell(FileSystemEventHandler):
             observer.schedule(self, str(folder), recursive=True, event_filter=_HEARD)
             observer.start()
         except OSError as error:  # the limits of inotify come as "no space left" and "too many open files"
+            observer.stop()  # it holds a thread and descriptors from its making on
             return f"{folder}: cannot be watched ({cause(error)}); it is only listed from time to time"
         self._observer = observer
         return None

@@ -310,7 +310,7 @@ def test_a_golden_mask_of_another_size_is_named() -> None:
 def test_a_bundle_without_golden_pictures_proves_nothing() -> None:
     bundle = tiny_bundle()
     bare = bundle_of(bundle.manifest.model_copy(update={"golden": ()}), bundle.files)
-    with pytest.raises(BundleError, match="has no golden pictures"):
+    with pytest.raises(BundleError, match="has no golden picture with a cell"):
         prove(bare, colour_network)
 
 

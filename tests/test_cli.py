@@ -8,7 +8,9 @@ import subprocess
 import sys
 import zipfile
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import cv2
 import numpy as np
@@ -298,12 +300,21 @@ def test_report_and_status_tell_what_run_did(home: Path, station: Command) -> No
 @pytest.mark.parametrize(
     "options",
     [
-        *(("--date", "2026-01-01", "--from", "2026-01-01"), ("--from", "2026-01-01"), ("--date", "yesterday")),
+        *(("--date", "2026-01-01", "--from", "2026-01-01"), ("--from", "2026-01-01"), ("--date", "tomorrow")),
         *(("--date", "9999-12-31"), ("--date", "0001-01-01")),
     ],
 )
 def test_report_refuses_days_that_make_no_sense(home: Path, station: Command, options: tuple[str, ...]) -> None:
     assert station("report", *options, "--config", home / "station.toml").returncode == 2
+
+
+def test_yesterday_is_the_stations_and_names_the_file(home: Path, station: Command) -> None:
+    path = home / "station.toml"
+    path.write_text(path.read_text().replace('"UTC"', '"Pacific/Kiritimati"'))
+    told = station("report", "--date", "yesterday", "-o", home / "report-{date}.txt", "--config", path)
+    day = datetime.now(ZoneInfo("Pacific/Kiritimati")).date() - timedelta(days=1)
+    assert told.stdout == f"wrote {home / f'report-{day}.txt'}\n"
+    assert (home / f"report-{day}.txt").read_text().startswith(f"{day} (Pacific/Kiritimati): 0 pictures")
 
 
 def test_the_demo_counts_its_painted_fields(tmp_path: Path, station: Command) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ from networks import tiny_bundle
 
 from station.commission import commission
 from station.contract.bundle import write_bundle
-from station.contract.errors import EngineError
+from station.contract.errors import BundleError, EngineError
 from station.daemon import CAMERA_SCALE, Station, run_once
 from station.database.records import ImageResult
 from station.database.store import Store
@@ -74,7 +75,7 @@ class Bench:
             self.settings, self.store, intake, model, "test", lambda: self.bell.seconds, self.said.append, self
         )
 
-    def run(self) -> bool:
+    def run(self) -> TickResult | None:
         self.bell.seconds += 5  # the next look at the folder is due
         return run_once(self.station, threading.Event(), self.bell)
 
@@ -165,12 +166,33 @@ def test_a_share_that_drops_during_the_work_is_no_picture_s_fault(bench: Bench) 
         return leases
 
     bench.store.lease = dropped_meanwhile  # type: ignore[method-assign]
-    assert bench.run() is False
+    last = bench.run()
+    assert last is not None and last.gone
     assert bench.store.counts_by_status() == {"waiting": 0, "queued": 3, "leased": 0, "done": 0, "quarantined": 0}
     away.rename(bench.folder)
     bench.store.lease = lease  # type: ignore[method-assign]
-    assert bench.run() is True
+    last = bench.run()
+    assert last is not None and not last.gone and not last.moving
     assert bench.counts() == {"1.bmp": 1, "2.bmp": 2, "3.bmp": 3}
+
+
+def test_a_picture_that_was_moved_while_it_waited_is_counted_where_it_lies(bench: Bench) -> None:
+    path = bench.paint("a.bmp", field(1))
+    for _ in range(2):
+        bench.bell.seconds += 2
+        bench.station.intake.tick()
+    (bench.folder / "S-17").mkdir()
+    path.rename(bench.folder / "S-17" / "a.bmp")
+    bench.run()
+    assert bench.counts() == {"a.bmp": 1}
+
+
+def test_a_model_file_that_was_exchanged_does_not_count(bench: Bench) -> None:
+    model = bench.store.active_model()
+    assert model is not None
+    write_bundle(Path(model.path), tiny_bundle())
+    with pytest.raises(BundleError, match="is not the bundle that proved itself here"):
+        bench.run()
 
 
 def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(bench: Bench, tmp_path: Path) -> None:
@@ -201,8 +223,12 @@ def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(ben
 def test_an_unknown_scale_is_settled_from_the_first_pictures_and_then_kept(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     with closing(bench.store):
-        for wbc in (1, 2, 3):
-            bench.paint(f"{wbc}.bmp", field(wbc, diameter=110))
+        for number in range(4):  # as a camera delivers them: one after the other
+            bench.paint(f"{number}.bmp", replace(field(1 + number % 3, diameter=110), seed=number))
+            bench.run()
+            assert bench.store.fact(CAMERA_SCALE) is None
+            assert bench.results[f"{number}.bmp"].analysis.scale.source == "estimated"
+        bench.paint("4.bmp", replace(field(2, diameter=110), seed=9))
         bench.run()
         settled = bench.store.fact(CAMERA_SCALE)
         assert isinstance(settled, float) and 85 < settled < 140
@@ -211,8 +237,9 @@ def test_an_unknown_scale_is_settled_from_the_first_pictures_and_then_kept(tmp_p
         bench.station = bench.made()
         bench.run()
         assert bench.store.fact(CAMERA_SCALE) == settled
-        scales = {result.analysis.scale for result in bench.results.values()}
-        assert {(scale.cell_diameter_px, scale.source) for scale in scales} == {(settled, "camera")}
+        for name in ("4.bmp", "later.bmp"):
+            scale = bench.results[name].analysis.scale
+            assert (scale.cell_diameter_px, scale.source) == (settled, "camera")
 
 
 def test_fields_without_a_white_cell_settle_nothing(tmp_path: Path) -> None:

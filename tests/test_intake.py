@@ -509,6 +509,15 @@ def test_without_a_bell_every_file_is_found_by_listing_and_the_reason_is_said(tm
     assert "cannot be watched (no such file or directory)" in str(Bell().arm(tmp_path / "missing"))
 
 
+def test_a_folder_that_cannot_be_watched_costs_nothing_each_time(tmp_path: Path) -> None:
+    bell, descriptors = Bell(), Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    for _ in range(10):
+        assert bell.arm(tmp_path / "missing")
+    assert len(list(descriptors.iterdir())) <= before + 1
+    assert threading.active_count() < 10
+
+
 def test_the_bell_follows_the_folder_when_it_is_made_anew(bench: Bench) -> None:
     bell = Bell()
     bench.start(bell=bell)

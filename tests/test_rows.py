@@ -124,7 +124,7 @@ def test_a_picture_that_kills_the_station_is_put_aside_and_its_neighbours_are_co
         store.add_image(new(name))
     for _ in range(6):  # all three, a, deadly, c, deadly, deadly
         leases = store.lease("w", 8)
-        if "deadly" in [lease.path for lease in leases]:
+        if "deadly" in [lease.paths[0] for lease in leases]:
             store.release_leases()
         else:
             store.save_analysis(analysis(leases[0].image_id))
@@ -157,7 +157,7 @@ def test_failures_are_no_deaths(store: Store, clock: Clock) -> None:
 def test_a_lease_names_a_file_that_still_holds_the_content(store: Store) -> None:
     for path, content in (("a.bmp", "x"), ("b.bmp", "x"), ("a.bmp", "y")):
         store.add_image(new(path, content))
-    assert [(lease.path, lease.sha256) for lease in store.lease("w", 8)] == [("b.bmp", "x"), ("a.bmp", "y")]
+    assert [(lease.paths[0], lease.sha256) for lease in store.lease("w", 8)] == [("b.bmp", "x"), ("a.bmp", "y")]
 
 
 # Results

@@ -192,6 +192,13 @@ def export_alone(name: str) -> None:
         parity(engine, keras_network(shifted(model)), row.stride)
 
 
+def test_a_network_that_answers_nan_has_no_parity() -> None:
+    from trainer.export import ExportError, parity
+
+    with pytest.raises(ExportError, match="differs from Keras by nan"):
+        parity(lambda tiles: tiles * np.float32(np.nan), lambda tiles: tiles.astype(np.float32), 32)
+
+
 def shifted(model: Any) -> Any:
     """The model with its last bias moved by a little."""
     kernel, bias = model.get_layer("logits").get_weights()

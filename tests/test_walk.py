@@ -113,6 +113,16 @@ def test_a_killed_station_goes_on_where_it_was(home: Path, station: Command) -> 
     assert _rows(home, "select count(*), count(distinct image_id) from analyses") == [(6, 6)]
 
 
+def test_a_picture_that_ends_in_black_is_counted_by_one_pass(home: Path, station: Command) -> None:
+    """Rows of zeros at the end of a BMP, its top, look like a file that is still being filled: it needs its time."""
+    _set(home, settle_seconds=0.2)
+    image = paint(SmearRecipe(width=320, height=240, wbc=1, seed=5)).image
+    image[:4] = 0
+    (home / "camera" / "a.bmp").write_bytes(encode_bmp(image))
+    ran = station("run", "--once", "--config", home / "station.toml")
+    assert (ran.returncode, _done(home)) == (0, 1)
+
+
 def test_an_unmounted_share_is_no_success(home: Path, station: Command) -> None:
     _set(home, settle_seconds=0.1)
     (home / "camera").rename(home / "away")

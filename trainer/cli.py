@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -78,7 +79,7 @@ _cell_diameter = click.option(
 @_layout
 @_splits
 @click.option("--backbone", help="Encoder; see `trainer backbones`.")
-@click.option("--loss", help="cross_entropy, dice or cross_entropy+dice.")
+@click.option("--loss", help="cross_entropy, dice, cross_entropy+dice or focal.")
 @click.option("--recipe", "recipe_name", default="station", show_default=True, help="Shipped recipe or TOML file.")
 @click.option("--weights", help="imagenet (the default), none, or a weights file.")
 @click.option(
@@ -87,7 +88,7 @@ _cell_diameter = click.option(
 @click.option("--from", "parent", type=click.Path(path_type=Path), help="Go on from the weights of this bundle.")
 @_cell_diameter
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @_runs
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Export the result to this bundle (.zip).")
 def fit(
@@ -118,13 +119,16 @@ def fit(
       trainer fit my-images --recipe refine --from "$(station model path)" -o better.zip
     """
     _need(*(_EXPORTING if output else _TRAINING))
+    if output:
+        _model_name(output, None)
+    from trainer.datasets.samples import joined_by_content
     from trainer.display import figures_table, show
     from trainer.recipe import read_recipe
     from trainer.training import begin
 
     start = _start(weights, weights_dir, parent)
     recipe = read_recipe(recipe_name, backbone=backbone or start.backbone, loss=loss, epochs=epochs)
-    samples = _samples(data, layout, splits, "train")
+    samples = joined_by_content(_samples(data, layout, splits, "train"))
     diameters = _diameters(samples, cell_diameter)
     folder, record = begin(recipe, samples, runs, seed, start, datetime.now(UTC))
     console = Console(markup=False)
@@ -241,10 +245,10 @@ def _samples(
     data: Sequence[Path], layout: str | None, splits: Path | None, role: Literal["train", "val"]
 ) -> list[Sample]:
     from trainer.datasets import open_datasets
-    from trainer.datasets.samples import in_role, joined_by_content
+    from trainer.datasets.samples import in_role
 
     found = open_datasets(data, layout)
-    return joined_by_content(in_role(found, splits, role) if splits else found)
+    return in_role(found, splits, role) if splits else found
 
 
 def _start(weights: str | None, weights_dir: Path | None, parent: Path | None) -> Start:
@@ -284,8 +288,18 @@ def _export(folder: RunFolder, output: Path, console: Console, name: str | None 
     from trainer.export import export_run
 
     with console.status("exporting and checking against Keras") if console.is_terminal else nullcontext():
-        report = export_run(folder, output, name or output.stem)
+        report = export_run(folder, output, _model_name(output, name))
     console.print(f"{output}: {report}", soft_wrap=True)
+
+
+def _model_name(output: Path, name: str | None) -> str:
+    """The name in the manifest, refused before any work is done for it."""
+    chosen = name or output.stem
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", chosen):
+        raise click.UsageError(f"a model cannot be called '{chosen}': letters, digits, dot, dash and underscore only")
+    if not output.absolute().parent.is_dir():
+        raise click.UsageError(f"there is no folder {output.absolute().parent} for the bundle")
+    return chosen
 
 
 def _note(folder: RunFolder, rows: str, scale: str, scores: Mapping[str, Sequence[ImageScore]]) -> None:

@@ -126,7 +126,8 @@ def parity(network: Network, reference: Network, stride: int) -> float:
         if height % stride or width % stride:
             raise ExportError(f"a parity picture of {width} x {height} px does not fit the stride {stride}")
         tiles = _parity_tiles(rng, height, width)
-        worst = max(worst, float(np.abs(network(tiles) - reference(tiles)).max()))
+        # `max` would pass over NaN
+        worst = float(np.maximum(worst, np.abs(network(tiles) - reference(tiles)).max()))
     if not worst <= MAX_DIFFERENCE:
         raise ExportError(f"the ONNX network differs from Keras by {worst:.2e}, more than {MAX_DIFFERENCE:.0e}")
     return worst
@@ -175,6 +176,8 @@ def float16_weights(model: Any, record: RunRecord) -> bytes:
     """`weights.keras`: the same network under float16, half the size; `trainer fit --from` widens it again."""
     import keras
 
+    if not all(np.isfinite(weight.astype(np.float16)).all() for weight in model.get_weights()):
+        raise ExportError("a weight is too large for float16, or not finite; train with a lower learning rate")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float16")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
@@ -123,7 +123,7 @@ def keras_network(model: Any) -> Network:
     return network
 
 
-def reestimate_statistics(model: Any, batches: Sequence[NDArray[np.float32]]) -> None:
+def reestimate_statistics(model: Any, batches: Iterable[NDArray[np.float32]]) -> None:
     """Run training-mode passes without a step, so that moving means and variances fit the final weights."""
     for images in batches:
         model(images, training=True)
@@ -205,7 +205,7 @@ def _prefetched(session: Session, epoch: int) -> Iterator[tuple[NDArray[np.float
 def _with_new_statistics(model: Any, session: Session, best_epoch: int, best: float) -> Trained:
     recipe = session.recipe
     if recipe.bn_batches:
-        fresh = [batch(session.pools, recipe, session.seed, recipe.epochs, i)[0] for i in range(recipe.bn_batches)]
+        fresh = (batch(session.pools, recipe, session.seed, recipe.epochs, i)[0] for i in range(recipe.bn_batches))
         reestimate_statistics(model, fresh)
     scores = validate(model, session)
     if selection_score(scores) < best:

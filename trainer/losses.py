@@ -8,6 +8,8 @@ from typing import Any
 from station.contract.errors import StationError
 
 SMOOTH = 1.0  # the paper's 1 in numerator and denominator
+FOCUS = 2.0  # the exponent that its authors found best
+EPSILON = 1e-7  # as Keras clips in its cross-entropy
 
 
 class LossError(StationError):
@@ -36,10 +38,19 @@ def cross_entropy_dice(truth: Any, probabilities: Any) -> Any:
     return cross_entropy(truth, probabilities) + dice(truth, probabilities)
 
 
+def focal(truth: Any, probabilities: Any) -> Any:
+    """Mean over all pixels of -(1 - p)^2 log p, p = P(true class) (Lin et al. 2017, eq. 4)."""
+    from keras import ops
+
+    p = ops.clip(ops.sum(truth * probabilities, axis=-1), EPSILON, 1.0)
+    return ops.mean(-((1.0 - p) ** FOCUS) * ops.log(p))
+
+
 LOSSES: dict[str, Callable[[Any, Any], Any]] = {
     "cross_entropy": cross_entropy,
     "dice": dice,
     "cross_entropy+dice": cross_entropy_dice,
+    "focal": focal,
 }
 
 

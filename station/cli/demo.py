@@ -33,7 +33,7 @@ _PATIENCE_SECONDS = 120.0
 
 @click.command("demo")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-output"))
-@click.option("--seed", type=int, default=1, show_default=True, help="Other fields for other seeds.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Other fields for other seeds.")
 def command(folder: Path, seed: int) -> None:
     """Let a simulated LEICA camera fill FOLDER/camera with painted smear fields while a real station counts them.
 

@@ -42,6 +42,7 @@ def command(folder: Path, camera: Path | None, cell_diameter: float | None, time
       station init my-station --camera /srv/leica --cell-diameter 120 --time-zone Europe/Berlin
     """
     path = folder / "station.toml"
+    is_ours = camera is None and not path.exists()
     if path.exists():
         settings = read_settings(path)
         if camera or cell_diameter or time_zone:
@@ -52,7 +53,8 @@ def command(folder: Path, camera: Path | None, cell_diameter: float | None, time
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; mount or make it first")
     with progress(Console(stderr=True)) as bar, writing(settings, create=True) as store:
         bar.add_task("proving the model on golden pictures", total=None)
-        if any(settings.camera.folder.iterdir()):  # an empty one may be what lies below an unmounted share
+        # An empty one that was there already may be what lies below a share that is not mounted.
+        if is_ours or any(settings.camera.folder.iterdir()):
             remember_folder(store, settings.camera.folder)
         golden = commission(store, settings, models_folder(settings))
     if golden:

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
 from station.cli.context import config_option, now_utc, reading, settings_of
 from station.contract.errors import StationError
-from station.reports import FORMATS, render, summarise
+from station.reports import FORMATS, days_in_words, render, summarise
 
 _DAY = click.DateTime(["%Y-%m-%d"])
+_YESTERDAY = "yesterday"
+
+
+class _DayOrYesterday(click.DateTime):
+    """A date, or the word for the day that ended last, which a timer needs."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == _YESTERDAY else super().convert(value, param, ctx)
 
 
 @click.command("report")
-@click.option("--date", "day", type=_DAY, help="The local day (default: today).")
+@click.option("--date", "day", type=_DayOrYesterday(["%Y-%m-%d"]), help="A local day, or `yesterday` (default: today).")
 @click.option("--from", "first", type=_DAY, help="First local day.")
 @click.option("--to", "last", type=_DAY, help="Last local day, included.")
 @click.option("--format", "style", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option(
     "--names", is_flag=True, help="Show names of files and slides; by default pseudonyms, they may name patients."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file; {date} stands for the day.",
+)
 @config_option
 def command(
-    day: datetime | None,
+    day: datetime | Literal["yesterday"] | None,
     first: datetime | None,
     last: datetime | None,
     style: str,
@@ -39,6 +55,7 @@ def command(
     Example:
       station report --date 2026-03-29
       station report --from 2026-03-01 --to 2026-03-31 --format csv -o march.csv
+      station report --date yesterday -o report-{date}.txt
     """
     settings = settings_of(config)
     zone = settings.report.zone
@@ -48,6 +65,7 @@ def command(
     if output is None:
         click.echo(text, nl=False)
         return
+    output = Path(str(output).replace("{date}", days_in_words(start, end).replace(" ", "-")))
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as cause:
@@ -55,7 +73,9 @@ def command(
     click.echo(f"wrote {output}")
 
 
-def _days(day: datetime | None, first: datetime | None, last: datetime | None, today: date) -> tuple[date, date]:
+def _days(
+    day: datetime | Literal["yesterday"] | None, first: datetime | None, last: datetime | None, today: date
+) -> tuple[date, date]:
     if day and (first or last):
         raise click.UsageError("--date names one day, --from and --to several: give one or the other")
     if bool(first) != bool(last):
@@ -64,7 +84,9 @@ def _days(day: datetime | None, first: datetime | None, last: datetime | None, t
         if first > last:
             raise click.UsageError("--from lies after --to")
         return first.date(), last.date()
-    one = day.date() if day else today
+    if day == _YESTERDAY:
+        return today - timedelta(days=1), today - timedelta(days=1)
+    one = day.date() if isinstance(day, datetime) else today
     return one, one
 
 

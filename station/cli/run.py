@@ -45,7 +45,7 @@ def command(config: Path | None, once: bool) -> None:
     if not settings.camera.folder.is_dir():
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; is the share mounted?")
     stop, bell = threading.Event(), Bell()
-    _stop_on_signals(stop, bell.event)
+    _stop_on_signals(stop)
     with RunLock(settings.database.path, clock=now_utc), writing(settings, create=True) as store:
         commission(store, settings, models_folder(settings))
         station = station_for(settings, store, bell, Lines(click.echo))
@@ -53,10 +53,12 @@ def command(config: Path | None, once: bool) -> None:
             if not once:
                 run(station, stop, bell.event)
                 return
-            seen = run_once(station, stop, bell.event)
+            last = run_once(station, stop, bell.event)
         finally:
             station.intake.close()
-        sys.exit(1 if _list_open(store) or not seen else 0)
+        if last and last.moving:
+            click.echo(f"still changing: {last.moving} file{'s' * (last.moving > 1)} in {settings.camera.folder}")
+        sys.exit(1 if _list_open(store) or last is None or last.gone or last.moving else 0)
 
 
 def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher) -> Station:
@@ -85,10 +87,9 @@ def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher) 
     )
 
 
-def _stop_on_signals(stop: threading.Event, bell: threading.Event) -> None:
+def _stop_on_signals(stop: threading.Event) -> None:
     def end(*_: object) -> None:
-        stop.set()
-        bell.set()
+        stop.set()  # and nothing that the interrupted thread may hold a lock of
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)

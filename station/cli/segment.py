@@ -184,7 +184,7 @@ def _show(
     overlays: Path | None,
 ) -> int:
     """Print each outcome as soon as it is there (jsonl) or all at the end (table); the number of failures."""
-    failures, results = 0, []
+    failures, table = 0, _empty_table()
     # Lines on a terminal show the progress themselves, and a bar would be drawn into them.
     console = Console(stderr=True, markup=False, highlight=False)
     with progress(console, disable=style == "jsonl" and sys.stdout.isatty()) as bar:
@@ -195,12 +195,12 @@ def _show(
                 console.print(f"error: {printable(str(outcome))}", soft_wrap=True)
             else:
                 _write_pictures(outcome, masks, overlays)
-                results.append(outcome)
+                table.add_row(*_row(outcome))
             if style == "jsonl":
                 click.echo(json.dumps(_line(outcome, model, um_per_px)))
             bar.advance(task)
-    if style == "table" and results:
-        show(_table(results))
+    if style == "table" and table.row_count:
+        show(table)
     return failures
 
 
@@ -210,19 +210,19 @@ def _line(outcome: Result | Failure, model: Loaded, um_per_px: float | None) -> 
     return as_json(outcome, model, um_per_px)
 
 
-def _table(results: Sequence[Result]) -> Table:
+def _empty_table() -> Table:
     # Short headings leave room for a name on eighty columns.
     picture = Column("picture", overflow="fold", min_width=24)
-    table = Table(picture, "cells", "edge", "diameter px", "s", Column("flags", overflow="fold"))
-    for result in results:
-        analysis = result.analysis
-        cut = sum(cell.touches_edge for cell in analysis.drawing.measured)
-        scale = f"{analysis.scale.cell_diameter_px:g} ({analysis.scale.source})"
-        seconds = f"{result.seconds['total']:.2f}"
-        table.add_row(
-            printable(str(result.path)), str(analysis.wbc_count), str(cut), scale, seconds, ", ".join(analysis.flags)
-        )
-    return table
+    return Table(picture, "cells", "edge", "diameter px", "s", Column("flags", overflow="fold"))
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    analysis = result.analysis
+    cut = sum(cell.touches_edge for cell in analysis.drawing.measured)
+    scale = f"{analysis.scale.cell_diameter_px:g} ({analysis.scale.source})"
+    seconds = f"{result.seconds['total']:.2f}"
+    path = printable(str(result.path))
+    return path, str(analysis.wbc_count), str(cut), scale, seconds, ", ".join(analysis.flags)
 
 
 def _write_pictures(result: Result, masks: Path | None, overlays: Path | None) -> None:

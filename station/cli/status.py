@@ -13,7 +13,9 @@ from rich.table import Column, Table
 from station.cli.context import config_option, now_utc, reading, settings_of, show
 from station.commission import folder_problem
 from station.daemon import CAMERA_SCALE
+from station.database.records import Fact
 from station.printing import printable
+from station.settings import Camera
 
 
 @click.command("status")
@@ -41,8 +43,7 @@ def command(config: Path | None, as_json: bool) -> None:
     console = Console(markup=False)
     console.print(", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no pictures yet")
     console.print(f"model: {f'{model.name} ({model.sha256[:12]})' if model else 'none is active'}")
-    told = settings.camera.cell_diameter_px
-    console.print(f"cell diameter: {told if told != 'auto' else scale or 'not settled yet'}", highlight=False)
+    console.print(f"cell diameter: {_diameter(settings.camera, scale)}", highlight=False)
     if problem:
         console.print(f"degraded: {problem}", soft_wrap=True)
     if model and not Path(model.path).is_file():
@@ -52,6 +53,14 @@ def command(config: Path | None, as_json: bool) -> None:
         for item in items:
             table.add_row(item.status, printable(item.path), _duration(now_utc(), item.since), item.reason or "")
         show(table)
+
+
+def _diameter(camera: Camera, settled: Fact) -> str:
+    if camera.cell_diameter_px != "auto":
+        return f"{camera.cell_diameter_px:g} px, told"
+    if camera.um_per_px is not None:
+        return f"from um_per_px = {camera.um_per_px:g}"
+    return f"{settled} px, settled from the first pictures" if settled else "not settled yet"
 
 
 def _duration(now: datetime, since: datetime) -> str:

@@ -35,7 +35,7 @@ def lease(session: Session, worker: str, most: int, now: datetime) -> list[Lease
     for image in chosen:
         image.status, image.worker, image.since = "leased", worker, now
         image.attempts += 1
-    return [Lease(i.id, _present_path(session, i), i.sha256 or "", i.attempts) for i in chosen]
+    return [Lease(i.id, _paths(session, i), i.sha256 or "", i.attempts) for i in chosen]
 
 
 def give_back(session: Session, image_id: int, now: datetime) -> None:
@@ -71,10 +71,10 @@ def _again(now: datetime) -> ColumnElement[bool]:
     return or_(Image.status == "queued", (Image.status == "quarantined") & (Image.attempts > 0) & due)
 
 
-def _present_path(session: Session, image: Image) -> str:
-    """A path that holds this content now; the first one may have been overwritten since."""
-    paths = session.scalars(select(File.path).where(File.image_id == image.id).order_by(File.path)).all()
-    return image.path if image.path in paths or not paths else paths[0]
+def _paths(session: Session, image: Image) -> tuple[str, ...]:
+    """The paths that held this content when they were last looked at, that of the row first."""
+    found = session.scalars(select(File.path).where(File.image_id == image.id).order_by(File.path)).all()
+    return tuple(sorted(found, key=lambda path: path != image.path)) or (image.path,)
 
 
 def _put_aside(image: Image, reason: str, now: datetime) -> None:

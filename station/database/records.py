@@ -10,7 +10,7 @@ Status: TypeAlias = Literal["waiting", "queued", "leased", "done", "quarantined"
 STATUSES: tuple[Status, ...] = ("waiting", "queued", "leased", "done", "quarantined")
 
 # A fact: what the station remembers about itself, as JSON can hold it.
-Fact: TypeAlias = str | int | float | list[int] | None
+Fact: TypeAlias = str | int | float | list[int] | list[float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Lease:
     """A queued picture that is handed out for analysis."""
 
     image_id: int
-    path: str
+    paths: tuple[str, ...]  # where it was seen and not seen replaced; the first is that of its row
     sha256: str
     attempt: int  # 1 for the first
 
