@@ -1,0 +1,88 @@
+"""What several commands share: arguments, how samples and diameters are read, what must be installed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from station.contract.errors import StationError
+
+if TYPE_CHECKING:
+    from trainer.datasets.samples import Sample
+
+
+class TrainingMissing(StationError):
+    """The extra that trains is not installed."""
+
+
+TRAINING = ("keras",)
+EXPORTING = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxslim")
+
+data_argument = click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+layout_option = click.option("--layout", help="Layout of DATA; by default the first that recognises the folder.")
+runs_option = click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of training runs."
+)
+splits_option = click.option(
+    "--splits",
+    type=click.Path(path_type=Path),
+    help="CSV with dataset,image,role,group; only rows of the role are used.",
+)
+cell_diameter_option = click.option(
+    "--cell-diameter",
+    multiple=True,
+    metavar="[SET=]PX",
+    help="Apparent cell diameter of a data set, px; default: the median measured from its masks.",
+)
+
+
+def need(*modules: str) -> None:
+    """Raise TrainingMissing where the extra `train` is not installed; keep TensorFlow's start quiet where it is."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise TrainingMissing(
+            f"this needs {', '.join(missing)}, which the station alone does not: pip install 'wbc-station[train]' "
+            "(in a clone: pip install '.[train]')"
+        )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def samples_of(
+    data: Sequence[Path], layout: str | None, splits: Path | None, role: Literal["train", "val"]
+) -> list[Sample]:
+    from trainer.datasets import open_datasets
+    from trainer.datasets.samples import in_role
+
+    found = open_datasets(data, layout)
+    return in_role(found, splits, role) if splits else found
+
+
+def diameters_of(samples: Sequence[Sample], told: Sequence[str]) -> dict[str, float]:
+    """Cell diameter per data set: told as SET=PX or PX, else measured."""
+    from trainer.datasets.samples import grouped, median_diameter
+
+    sets = grouped(samples)
+    try:
+        pairs = {name: float(px) for name, _, px in (text.rpartition("=") for text in told)}
+    except ValueError as cause:
+        raise click.BadParameter(f"{cause}; use --cell-diameter SET=PX") from cause
+    unknown = pairs.keys() - {"", *sets}
+    if unknown or not all(4 <= px <= 2000 for px in pairs.values()):
+        problem = f"there is no set '{min(unknown)}'" if unknown else "a cell diameter lies between 4 and 2000 px"
+        raise click.BadParameter(f"{problem}; use --cell-diameter SET=PX with SET one of {', '.join(sets)}")
+    return {name: pairs.get(name) or pairs.get("") or median_diameter(own) for name, own in sets.items()}
+
+
+def model_name(output: Path, name: str | None) -> str:
+    """The name in the manifest, refused before any work is done for it."""
+    chosen = name or output.stem
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", chosen):
+        raise click.UsageError(f"a model cannot be called '{chosen}': letters, digits, dot, dash and underscore only")
+    if not output.absolute().parent.is_dir():
+        raise click.UsageError(f"there is no folder {output.absolute().parent} for the bundle")
+    return chosen
