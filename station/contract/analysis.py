@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from station.contract.cells import Drawing, draw, separate
 from station.contract.errors import EngineError
-from station.contract.imaging import RGB, Frame, Probabilities, frame_for, to_network_scale, without_padding
+from station.contract.imaging import (
+    RGB,
+    Frame,
+    Probabilities,
+    frame_for,
+    network_diameter,
+    to_network_scale,
+    without_padding,
+)
 from station.contract.manifest import Manifest
 
 # [N, H, W, 3] uint8 RGB -> [N, H, W, 3] float32 class probabilities. Keras, ONNX Runtime, a lambda in a test.
@@ -71,7 +79,8 @@ def finish(prepared: Prepared, probabilities: Probabilities, manifest: Manifest)
     if not np.isfinite(probabilities).all():
         raise EngineError("the network answered with numbers that are not finite")
     inside = without_padding(probabilities, prepared.frame)
-    instances = separate(inside, manifest.scale.cell_diameter_px, manifest.separation)
+    diameter_px = network_diameter(prepared.scale.cell_diameter_px, prepared.frame, manifest.scale)
+    instances = separate(inside, diameter_px, manifest.separation)
     drawing = draw(inside, instances, prepared.frame)
     return Analysis(drawing, prepared.scale, _flags(drawing, prepared.scale))
 

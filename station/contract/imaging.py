@@ -1,9 +1,10 @@
-"""Camera scale and network scale: one isotropic factor between them, and the way back without a full-size copy."""
+"""Camera scale and network scale: from one to the other, and the way back without a full-size copy."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -28,10 +29,11 @@ class Frame:
     network_width: int
     padded_height: int
     padded_width: int
+    stretched: bool = False  # each axis by its own factor, whatever the cells measure
 
     @property
     def factors(self) -> tuple[float, float]:
-        """(down, across): network px per camera px. They differ only by the rounding of the two sizes."""
+        """(down, across): network px per camera px. Unless stretched they differ only by the rounding of the sizes."""
         return self.network_height / self.height, self.network_width / self.width
 
 
@@ -40,14 +42,9 @@ def frame_for(height: int, width: int, cell_diameter_px: float, scale: NetworkSc
 
     Raises ImageError where the network would see more pixels than a station can hold.
     """
-    factor = scale.cell_diameter_px / cell_diameter_px
-    network_height, network_width = max(1, round(height * factor)), max(1, round(width * factor))
-    if network_height * network_width > MAX_NETWORK_MEGAPIXELS * 1e6:
-        raise ImageError(
-            f"is too large for its cells: at a cell diameter of {cell_diameter_px:g} px its {width} x {height} px "
-            f"become {network_width} x {network_height} px for the network, more than {MAX_NETWORK_MEGAPIXELS:g} "
-            "megapixels; tell the true cell diameter, or save smaller fields"
-        )
+    stretched = scale.policy == "stretch"
+    square = (scale.stretch_px, scale.stretch_px)
+    network_height, network_width = square if stretched else _size_by_cells(height, width, cell_diameter_px, scale)
     return Frame(
         height=height,
         width=width,
@@ -55,16 +52,39 @@ def frame_for(height: int, width: int, cell_diameter_px: float, scale: NetworkSc
         network_width=network_width,
         padded_height=_multiple(network_height, scale.stride),
         padded_width=_multiple(network_width, scale.stride),
+        stretched=stretched,
     )
+
+
+def network_diameter(cell_diameter_px: float, frame: Frame, scale: NetworkScale) -> float:
+    """What a cell of `cell_diameter_px` at camera scale measures in the network's input, px.
+
+    Stretched to an ellipse, it is the diameter of the disc of the same area.
+    """
+    if not frame.stretched:
+        return scale.cell_diameter_px
+    down, across = frame.factors
+    return cell_diameter_px * math.sqrt(down * across)
 
 
 def to_network_scale(image: RGB, frame: Frame) -> RGB:
     """[H, W, 3] -> [padded_height, padded_width, 3] uint8; the padding mirrors the picture, so no false edge arises."""
-    size = (frame.network_width, frame.network_height)
-    smaller = frame.network_height < frame.height
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
     down, across = frame.padded_height - frame.network_height, frame.padded_width - frame.network_width
-    return np.pad(small, ((0, down), (0, across), (0, 0)), mode="symmetric")
+    return np.pad(resized(image, frame), ((0, down), (0, across), (0, 0)), mode="symmetric")
+
+
+def resized(channels: NDArray[Any], frame: Frame) -> NDArray[Any]:
+    """[H, W, C] -> [network_height, network_width, C] of the same type, without padding.
+
+    Averages where it shrinks and interpolates where it grows. A stretched picture may do both, one along each axis,
+    and `cv2.resize` would only interpolate: so it shrinks first.
+    """
+    if frame.stretched:
+        least = (min(frame.width, frame.network_width), min(frame.height, frame.network_height))
+        channels = cv2.resize(channels, least, interpolation=cv2.INTER_AREA)
+    shrinks = frame.network_height < frame.height and not frame.stretched
+    size = (frame.network_width, frame.network_height)
+    return cv2.resize(channels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def without_padding(probabilities: Probabilities, frame: Frame) -> Probabilities:
@@ -88,6 +108,18 @@ def to_camera_scale(
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     resampled = cv2.warpAffine(network_map, to_source, (w, h), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(resampled, dtype=np.float32)
+
+
+def _size_by_cells(height: int, width: int, cell_diameter_px: float, scale: NetworkScale) -> tuple[int, int]:
+    factor = scale.cell_diameter_px / cell_diameter_px
+    network_height, network_width = max(1, round(height * factor)), max(1, round(width * factor))
+    if network_height * network_width > MAX_NETWORK_MEGAPIXELS * 1e6:
+        raise ImageError(
+            f"is too large for its cells: at a cell diameter of {cell_diameter_px:g} px its {width} x {height} px "
+            f"become {network_width} x {network_height} px for the network, more than {MAX_NETWORK_MEGAPIXELS:g} "
+            "megapixels; tell the true cell diameter, or save smaller fields"
+        )
+    return network_height, network_width
 
 
 def _multiple(length: int, stride: int) -> int:

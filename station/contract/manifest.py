@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 BACKGROUND, CYTOPLASM, NUCLEUS = 0, 1, 2
 CLASSES: Final = ("background", "cytoplasm", "nucleus")
@@ -38,7 +38,11 @@ class NetworkFile(Frozen):
 
 
 class NetworkScale(Frozen):
-    """How a picture is brought to the network: one isotropic factor, so that cells measure what they did there."""
+    """How a picture is brought to the network.
+
+    `cells`: by one isotropic factor, so that cells measure what they did in training. `stretch`, the paper's way: the
+    whole picture becomes a square, each axis by its own factor, and the size of its cells plays no part.
+    """
 
     cell_diameter_px: float = Field(gt=8, le=512, description="apparent cell diameter at network scale, px")
     stride: int = Field(32, ge=1, le=128, description="height and width are padded to a multiple of it")
@@ -50,6 +54,14 @@ class NetworkScale(Frozen):
         gt=1,
         description="true diameter assumed where a camera tells only um_per_px: a leukocyte spread in a smear",
     )
+    policy: Literal["cells", "stretch"] = "cells"
+    stretch_px: int = Field(256, ge=32, le=2048, description="side of the square under `stretch`")
+
+    @model_validator(mode="after")
+    def _the_square_needs_no_padding(self) -> Self:
+        if self.policy == "stretch" and self.stretch_px % self.stride:
+            raise ValueError(f"stretch_px = {self.stretch_px} is not a multiple of the stride {self.stride}")
+        return self
 
 
 class Separation(Frozen):

@@ -1,7 +1,8 @@
 """The apparent cell diameter of a picture that nobody told: a first estimate, by trying several scales.
 
 The network knows cells of one size. At the right scale the white cells that it finds come out at about that size, and
-it is sure of them; at a wrong one they come out too small, too large, in pieces or unsure.
+it is sure of them; at a wrong one they come out too small, too large, in pieces or unsure. A network of stretched
+pictures sees the same at any scale: there the cells that it finds are measured.
 """
 
 from __future__ import annotations
@@ -42,14 +43,24 @@ class Trial:
 def estimate(image: RGB, manifest: Manifest, network: Network) -> Scale:
     """The scale of one picture [H, W, 3], independent of any other; `default` where no white cell is found.
 
-    Costs one network call per trial, most of them small.
+    Costs one network call per trial, most of them small; a single one where pictures are stretched.
     """
+    stretched = manifest.scale.policy == "stretch"
+    network = _asked_once(image, manifest, network) if stretched else network
     trials = [trial for px in _candidates(image, manifest) if (trial := _try(image, px, manifest, network))]
     if not trials:
         return Scale(manifest.scale.default_camera_diameter_px, "default")
     best = min(trials, key=lambda trial: trial.cost)
-    refined = math.sqrt(best.assumed_px * best.found_px)
+    # A network of one cell size finds cells nearer to that size than they are; the truth lies between the two.
+    refined = best.found_px if stretched else math.sqrt(best.assumed_px * best.found_px)
     return Scale(round(refined, 1), "estimated")
+
+
+def _asked_once(image: RGB, manifest: Manifest, network: Network) -> Network:
+    """The answer of a network that sees the same whatever is assumed; only the separation differs between trials."""
+    assumed = Scale(manifest.scale.default_camera_diameter_px, "default")
+    answer = network(prepare(image, assumed, manifest).tile[None])
+    return lambda _tiles: answer
 
 
 def _candidates(image: RGB, manifest: Manifest) -> list[float]:
