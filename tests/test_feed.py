@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.datasets.samples import Sample
-from trainer.feed import Picture, Pool, batch, pools
+from station.contract.imaging import frame_for, to_network_scale
+from trainer.datasets.encodings import INDEXED
+from trainer.datasets.samples import DataError, Sample
+from trainer.feed import Picture, Pool, batch, class_weights, pools
 from trainer.recipe import Augmentation, Recipe
 
 PLAIN = Augmentation(gamma=(1, 1), gain=(1, 1), offset=0, saturation=(1, 1), hue_degrees=0, blur_share=0, noise_share=0)
@@ -29,7 +32,7 @@ def put(folder: Path, dataset: str, name: str, labels: NDArray[np.uint8]) -> Sam
     image, mask = folder / f"{dataset}-{name}.png", folder / f"{dataset}-{name}-mask.png"
     assert cv2.imwrite(str(image), np.ascontiguousarray(CODED[labels][..., ::-1]))
     assert cv2.imwrite(str(mask), labels)
-    return Sample(dataset, name, image, mask, name, (1, 2))
+    return Sample(dataset, name, image, mask, name, INDEXED)
 
 
 def cells(rng: np.random.Generator, height: int, width: int, diameter: float) -> NDArray[np.uint8]:
@@ -234,6 +237,106 @@ def test_crops_are_drawn_near_labels_as_often_as_the_recipe_says(share: float, l
     recipe = recipe_of(batch=64, cell_diameter_px=40, near_label_share=share)
     _, truth = batch([pool], recipe, 0, 0, 0)
     assert least <= one_hot_labels(truth).any(axis=(1, 2)).mean() <= most
+
+
+def test_threads_make_the_batches_that_one_thread_makes(sources: list[Pool]) -> None:
+    recipe = recipe_of(augment=Augmentation(stain_scale=0.2, jpeg_share=0.5))
+    alone = [batch(sources, recipe, 1, 0, step) for step in range(12)]
+    with ThreadPoolExecutor(4) as makers:
+        together = list(makers.map(lambda step: batch(sources, recipe, 1, 0, step), range(12)))
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one[0], other[0]) and np.array_equal(one[1], other[1])
+
+
+STRETCH = {"scale_policy": "stretch", "stretch_px": 96, "augment": STILL}
+
+
+def test_a_stretched_picture_is_whole_and_as_the_station_stretches_it(tmp_path: Path) -> None:
+    labels = cells(np.random.default_rng(1), 150, 220, 50)
+    made = pools([put(tmp_path, "set", "a", labels)], {"set": 50.0}, recipe_of(**STRETCH), seed=0)
+    frame = frame_for(150, 220, 50.0, recipe_of(**STRETCH).network_scale(32))
+    whole = to_network_scale(CODED[labels], frame).astype(np.float32)
+    images, truth = batch(made, recipe_of(**STRETCH, batch=12), 0, 0, 0)
+    assert images.shape == truth.shape == (12, 96, 96, 3)
+    straight = [np.allclose(image, whole, atol=0.01) for image in images]
+    assert [np.allclose(image, whole[:, ::-1], atol=0.01) for image in images] == [not one for one in straight]
+    assert 0 < sum(straight) < 12
+    check_agreement(images, truth)
+
+
+def test_what_cells_measure_plays_no_part_where_pictures_are_stretched(tmp_path: Path) -> None:
+    sample = put(tmp_path, "set", "a", cells(np.random.default_rng(1), 150, 220, 50))
+    small, large = (
+        batch(pools([sample], {"set": px}, recipe_of(**STRETCH), 0), recipe_of(**STRETCH), 0, 0, 0) for px in (10, 300)
+    )
+    assert np.array_equal(small[0], large[0])
+
+
+def test_stretched_pictures_are_turned_and_zoomed_about_their_middle(tmp_path: Path) -> None:
+    labels = np.zeros((120, 200), np.uint8)
+    cv2.circle(labels, (100, 60), 20, 2, -1)
+    augment = STILL.model_copy(update={"scale": (0.8, 1.25), "rotation_degrees": 20.0})
+    recipe = recipe_of(**STRETCH | {"batch": 20, "augment": augment})
+    _, truth = batch(pools([put(tmp_path, "set", "a", labels)], {"set": 40.0}, recipe, 0), recipe, 0, 0, 0)
+    areas = []
+    for crop in one_hot_labels(truth):
+        rows, columns = np.nonzero(crop)
+        assert (rows.mean(), columns.mean()) == pytest.approx((47.5, 47.5), abs=1.5)
+        areas.append(len(rows))
+    assert max(areas) > 1.4 * min(areas)
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 30, 70), (1.0, 100, 100)])
+def test_pictures_stand_on_their_heads_as_often_as_the_recipe_says(share: float, least: int, most: int) -> None:
+    labels = np.zeros((64, 64), np.uint8)
+    labels[40:] = 2
+    pool = Pool("one", (Picture(CODED[labels], labels, np.array([[32, 32]])),), 1.0)
+    augment = STILL.model_copy(update={"upside_down_share": share})
+    recipe = recipe_of(scale_policy="stretch", stretch_px=64, batch=100, augment=augment)
+    images, truth = batch([pool], recipe, 0, 0, 0)
+    turned = one_hot_labels(truth)[:, 0, 32] == 2
+    assert least <= turned.sum() <= most
+    assert np.array_equal(images.argmax(axis=-1), one_hot_labels(truth))
+
+
+def test_painted_fields_are_stretched_too(tmp_path: Path) -> None:
+    sample = put(tmp_path, "set", "a", cells(np.random.default_rng(0), 80, 80, 40))
+    recipe = recipe_of(**STRETCH, painted_share=0.3, painted_fields=2)
+    painted = pools([sample], {"set": 40.0}, recipe, 0)[-1]
+    assert {picture.labels.shape for picture in painted.pictures} == {(96, 96)}
+
+
+def test_a_picture_that_cannot_be_brought_to_network_scale_is_named(tmp_path: Path) -> None:
+    sample = put(tmp_path, "set", "a", cells(np.random.default_rng(0), 300, 300, 40))
+    with pytest.raises(DataError, match=r"set-a\.png: is too large for its cells: at a cell diameter of 4 px"):
+        pools([sample], {"set": 4.0}, recipe_of(), 0)
+
+
+def banded(name: str, shares: tuple[int, int, int], share: float) -> Pool:
+    """One picture with so many rows of each class."""
+    labels = np.repeat(np.arange(3, dtype=np.uint8), shares)[:, None].repeat(10, axis=1)
+    return Pool(name, (Picture(CODED[labels], labels, np.argwhere(labels)),), share)
+
+
+def test_balanced_weights_are_inverse_to_the_classes_in_the_batches() -> None:
+    sources = [banded("a", (80, 10, 10), 0.75), banded("b", (20, 20, 10), 0.25)]
+    present = 0.75 * np.array([0.8, 0.1, 0.1]) + 0.25 * np.array([0.4, 0.4, 0.2])
+    weights = class_weights(sources, recipe_of(class_weights="balanced"))
+    assert weights is not None
+    assert np.array(weights) * present == pytest.approx(np.full(3, weights[0] * present[0]))
+    assert np.mean(weights) == pytest.approx(1)
+
+
+def test_weights_that_are_told_are_taken_and_by_default_there_are_none() -> None:
+    sources = [banded("a", (80, 10, 10), 1.0)]
+    assert class_weights(sources, recipe_of(class_weights=(0.5, 1, 1.5))) == (0.5, 1, 1.5)
+    assert class_weights(sources, recipe_of()) is None
+
+
+def test_a_class_that_is_in_no_mask_cannot_be_balanced() -> None:
+    sources = [banded("a", (80, 0, 10), 0.5), banded("b", (80, 0, 20), 0.5)]
+    with pytest.raises(DataError, match=r"no training mask has a pixel of cytoplasm, .* give three numbers"):
+        class_weights(sources, recipe_of(class_weights="balanced"))
 
 
 def test_colours_vary_and_turning_them_off_leaves_them_as_they_are() -> None:

@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.contract.cells import LabelImage
-from station.contract.imaging import RGB
+from station.contract.errors import ImageError
+from station.contract.imaging import RGB, frame_for, resized
 from station.contract.manifest import BACKGROUND, CLASSES
 from station.demo.smear import paint, random_recipe
-from trainer.datasets.samples import Sample, grouped
-from trainer.recipe import Augmentation, Recipe
+from trainer.datasets.samples import DataError, Sample, grouped
+from trainer.recipe import BALANCED, ClassWeights, Recipe
+from trainer.recolour import recoloured
+
+_ONE_HOT = np.eye(len(CLASSES), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +49,16 @@ def pools(
     seed: int,
     tick: Callable[[], None] = lambda: None,
 ) -> list[Pool]:
-    """One pool per data set, brought to the recipe's cell diameter by its own (px), and one of painted fields.
+    """One pool per data set, brought to network scale by its own cell diameter (px), and one of painted fields.
 
     Data sets share what painted fields leave over equally, so that a small set is not drowned. `tick` is called per
-    picture for a progress bar.
+    picture for a progress bar. Raises DataError naming a picture that cannot be read or brought to that scale.
     """
     sources = grouped(samples)
     share = (1.0 - recipe.painted_share) / len(sources)
     made = []
     for name, own in sources.items():
-        factor = recipe.cell_diameter_px / diameters[name]
-        made.append(Pool(name, tuple(_ticking(_shrunk(*s.read(), factor), tick) for s in own), share))
+        made.append(Pool(name, tuple(_ticking(_read(s, diameters[name], recipe), tick) for s in own), share))
     if recipe.painted_share and recipe.painted_fields:
         rng = np.random.default_rng([seed, 1])
         fields = tuple(_ticking(_painted(rng, recipe), tick) for _ in range(recipe.painted_fields))
@@ -66,12 +69,36 @@ def pools(
 def batch(
     sources: Sequence[Pool], recipe: Recipe, seed: int, epoch: int, step: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """([N, crop, crop, 3] RGB 0..255, [N, crop, crop, 3] one-hot truth) of one step."""
+    """([N, side, side, 3] RGB 0..255, [N, side, side, 3] one-hot truth) of one step; side = `recipe.input_px`.
+
+    Depends on the arguments alone and leaves the interpreter to others most of the time, so several threads may make
+    several batches ahead.
+    """
     first, draw = step * recipe.batch, int(recipe.digest[:8], 16)
-    crops = [_crop(sources, recipe, np.random.default_rng([seed, draw, epoch, first + i])) for i in range(recipe.batch)]
-    images = np.stack([image for image, _ in crops])
-    truth = np.eye(len(CLASSES), dtype=np.float32)[np.stack([labels for _, labels in crops])]
+    images = np.empty((recipe.batch, recipe.input_px, recipe.input_px, 3), np.float32)
+    truth = np.empty_like(images)
+    for i in range(recipe.batch):
+        images[i], labels = _crop(sources, recipe, np.random.default_rng([seed, draw, epoch, first + i]))
+        np.take(_ONE_HOT, labels, axis=0, out=truth[i], mode="clip")  # five times as fast as by index
     return images, truth
+
+
+def class_weights(sources: Sequence[Pool], recipe: Recipe) -> ClassWeights | None:
+    """The recipe's weights of background, cytoplasm and nucleus for the loss.
+
+    Balanced ones are inverse to the share of each class in the labels, pools counted by their share in the batches;
+    their mean is 1. Raises DataError where a class is in no label.
+    """
+    if recipe.class_weights != BALANCED:
+        return recipe.class_weights
+    present = np.sum([pool.share * _class_shares(pool) for pool in sources], axis=0)
+    if missing := [name for name, share in zip(CLASSES, present, strict=True) if not share]:
+        raise DataError(
+            f"no training mask has a pixel of {missing[0]}, so class_weights cannot be balanced; give three numbers"
+        )
+    inverse = 1.0 / present
+    background, cytoplasm, nucleus = (float(weight) for weight in inverse / inverse.mean())
+    return background, cytoplasm, nucleus
 
 
 def _crop(sources: Sequence[Pool], recipe: Recipe, rng: np.random.Generator) -> tuple[NDArray[np.float32], LabelImage]:
@@ -80,11 +107,13 @@ def _crop(sources: Sequence[Pool], recipe: Recipe, rng: np.random.Generator) -> 
     picture = pool.pictures[rng.integers(len(pool.pictures))]
     centre = _centre(picture, recipe, rng)
     image, labels = _warped(picture, centre, recipe, rng)
-    return _recoloured(image, recipe.augment, rng), labels
+    return recoloured(image, recipe.augment, rng), labels
 
 
 def _centre(picture: Picture, recipe: Recipe, rng: np.random.Generator) -> NDArray[np.float64]:
     height, width = picture.labels.shape
+    if recipe.scale_policy == "stretch":
+        return np.array([width, height]) / 2
     if len(picture.labelled) and rng.random() < recipe.near_label_share:
         row, column = picture.labelled[rng.integers(len(picture.labelled))]
         return np.array([column, row]) + rng.uniform(-0.8, 0.8, 2) * recipe.cell_diameter_px
@@ -94,50 +123,52 @@ def _centre(picture: Picture, recipe: Recipe, rng: np.random.Generator) -> NDArr
 def _warped(
     picture: Picture, centre: NDArray[np.float64], recipe: Recipe, rng: np.random.Generator
 ) -> tuple[RGB, LabelImage]:
+    side = recipe.input_px
+    matrix = _placement(centre, recipe, rng)
+    image = cv2.warpAffine(picture.image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    labels = cv2.warpAffine(
+        picture.labels, matrix, (side, side), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT
+    )
+    return np.asarray(image, np.uint8), np.asarray(labels, np.uint8)
+
+
+def _placement(centre: NDArray[np.float64], recipe: Recipe, rng: np.random.Generator) -> NDArray[np.float64]:
+    """[2, 3] from a picture to a crop around `centre` (x, y): scaled, turned, mirrored."""
     low, high = recipe.augment.scale
     scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     angle = rng.uniform(-1, 1) * recipe.augment.rotation_degrees
     matrix = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), angle, scale), np.float64)
-    matrix[:, 2] += recipe.crop_px / 2 - centre
+    matrix[:, 2] += recipe.input_px / 2 - centre
     if rng.random() < 0.5:
-        matrix[0] = -matrix[0]
-        matrix[0, 2] += recipe.crop_px
-    size = (recipe.crop_px, recipe.crop_px)
-    image = cv2.warpAffine(picture.image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    labels = cv2.warpAffine(picture.labels, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
-    return np.asarray(image, np.uint8), np.asarray(labels, np.uint8)
+        matrix[0] = _mirrored(matrix[0], recipe.input_px)
+    if recipe.augment.upside_down_share and rng.random() < recipe.augment.upside_down_share:
+        matrix[1] = _mirrored(matrix[1], recipe.input_px)
+    return matrix
 
 
-def _recoloured(image: RGB, augment: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Stain, white balance, light and focus as another microscope would have them; RGB 0..255."""
-    x = image.astype(np.float32) / 255.0
-    grey = x.mean(axis=-1, keepdims=True)
-    x = grey + (x - grey) * rng.uniform(*augment.saturation)
-    x = x @ _hue_rotation(np.deg2rad(rng.uniform(-1, 1) * augment.hue_degrees))
-    x = np.clip(x, 0, 1) ** rng.uniform(*augment.gamma)
-    x = x * rng.uniform(*augment.gain, size=3) + rng.uniform(-1, 1) * augment.offset
-    if rng.random() < augment.blur_share:
-        x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.3, augment.blur_sigma_px))
-    if rng.random() < augment.noise_share:
-        x = x + rng.normal(0, rng.uniform(0, augment.noise_sigma), x.shape)
-    return np.asarray(np.clip(x, 0, 1) * 255.0, np.float32)
+def _mirrored(row: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    return np.array([0.0, 0.0, side - 1.0]) - row
 
 
-def _hue_rotation(angle: float) -> NDArray[np.float32]:
-    """[3, 3] rotation of RGB around the grey axis (Rodrigues' formula), to be multiplied from the right."""
-    axis = np.full(3, 1 / np.sqrt(3))
-    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    rotation = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-    return np.asarray(rotation.T, np.float32)
+def _class_shares(pool: Pool) -> NDArray[np.float64]:
+    """[3] share of each class in the labels of a pool, 0..1."""
+    pixels = sum(np.bincount(picture.labels.ravel(), minlength=len(CLASSES)) for picture in pool.pictures)
+    return np.asarray(pixels / np.sum(pixels), np.float64)
 
 
-def _shrunk(image: RGB, labels: LabelImage, factor: float) -> Picture:
-    """To network scale; the labels by area share per class, so that thin rims of cytoplasm survive."""
-    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    shares = cv2.resize(np.eye(len(CLASSES), dtype=np.float32)[labels], size, interpolation=how)
-    small = shares.argmax(axis=-1).astype(np.uint8)
-    return Picture(np.asarray(cv2.resize(image, size, interpolation=how), np.uint8), small, _labelled(small))
+def _read(sample: Sample, diameter_px: float, recipe: Recipe) -> Picture:
+    try:
+        return _to_network_scale(*sample.read(), diameter_px, recipe)
+    except ImageError as cause:
+        raise DataError(f"{sample.image}: {cause}") from cause
+
+
+def _to_network_scale(image: RGB, labels: LabelImage, diameter_px: float, recipe: Recipe) -> Picture:
+    """As the station brings it there; the labels by area share per class, so that thin rims of cytoplasm survive."""
+    height, width = labels.shape
+    frame = frame_for(height, width, diameter_px, recipe.network_scale(stride=1))
+    small = resized(_ONE_HOT[labels], frame).argmax(axis=-1).astype(np.uint8)
+    return Picture(np.asarray(resized(image, frame), np.uint8), small, _labelled(small))
 
 
 def _labelled(labels: LabelImage) -> NDArray[np.intp]:
@@ -148,7 +179,7 @@ def _labelled(labels: LabelImage) -> NDArray[np.intp]:
 def _painted(rng: np.random.Generator, recipe: Recipe) -> Picture:
     diameter = float(rng.uniform(80, 130))
     field = paint(random_recipe(rng, width=640, height=480, cell_diameter_px=diameter))
-    return _shrunk(field.image, field.labels, recipe.cell_diameter_px / diameter)
+    return _to_network_scale(field.image, field.labels, diameter, recipe)
 
 
 def _ticking(picture: Picture, tick: Callable[[], None]) -> Picture:

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tomllib
 from importlib import resources
 from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from station.contract.errors import StationError
-from station.contract.manifest import Frozen
+from station.contract.manifest import Frozen, NetworkScale
+
+# Marks a field that was added after recipes had digests. Its default must do what was done without it.
+LATER: Final = "later"
+
+BALANCED: Final = "balanced"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Quality = Annotated[int, Field(ge=1, le=100)]
+ClassWeights = tuple[float, float, float]  # background, cytoplasm, nucleus
 
 
 class RecipeError(StationError):
     """A recipe that cannot be used."""
 
     exit_code = 2
+
+
+def _weights(told: object) -> object:
+    """One sentence where pydantic would have one for each branch of the union."""
+    numbers = told if isinstance(told, list | tuple) else ()
+    if told in (None, BALANCED) or (len(numbers) == 3 and all(isinstance(n, int | float) and n > 0 for n in numbers)):
+        return told
+    raise ValueError(f'three numbers above 0 (background, cytoplasm, nucleus) or "{BALANCED}" (found {told!r})')
 
 
 class Augmentation(Frozen):
@@ -33,6 +52,19 @@ class Augmentation(Frozen):
     blur_sigma_px: float = 1.2
     noise_share: float = 0.2
     noise_sigma: float = 0.02
+    upside_down_share: Annotated[Share, LATER] = 0.0
+    stain_scale: Annotated[float, Field(ge=0, lt=1), LATER] = 0.0
+    stain_shift: Annotated[float, Field(ge=0, lt=1), LATER] = 0.0
+    jpeg_share: Annotated[Share, LATER] = 0.0
+    jpeg_quality: Annotated[tuple[Quality, Quality], LATER] = (40, 95)
+
+    @model_validator(mode="after")
+    def _pairs_are_in_order(self) -> Self:
+        for name in ("scale", "gamma", "gain", "saturation", "jpeg_quality"):
+            least, most = getattr(self, name)
+            if least > most:
+                raise ValueError(f"{name} = ({least}, {most}): the first is the least, the second the most")
+        return self
 
 
 class Recipe(Frozen):
@@ -41,7 +73,7 @@ class Recipe(Frozen):
     name: str
     backbone: str = "mobilenet_v2"
     loss: str = "cross_entropy+dice"
-    cell_diameter_px: float = Field(64.0, gt=8)
+    cell_diameter_px: float = Field(64.0, gt=8, le=512)
     crop_px: int = Field(192, ge=32, multiple_of=32)
     batch: int = Field(16, ge=1)
     steps_per_epoch: int = Field(100, ge=1)
@@ -56,11 +88,44 @@ class Recipe(Frozen):
     bn_momentum: float = Field(0.95, gt=0, lt=1)
     bn_batches: int = Field(60, ge=0)
     augment: Augmentation = Augmentation()
+    scale_policy: Annotated[Literal["cells", "stretch"], LATER] = "cells"
+    stretch_px: Annotated[int, Field(ge=32, le=2048, multiple_of=32), LATER] = 256
+    schedule: Annotated[Literal["cosine", "constant"], LATER] = "cosine"
+    class_weights: Annotated[ClassWeights | Literal["balanced"] | None, BeforeValidator(_weights), LATER] = None
+    mixed_precision: Annotated[Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"], LATER] = "auto"
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all fields."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of the fields as JSON, those marked LATER only where they differ from their default.
+
+        So a field that is added with a neutral default leaves the digest of every older recipe alone. The first fields
+        are always in, with their values: a default among them that is changed makes another digest.
+        """
+        unused: dict[str, Any] = dict.fromkeys(_unused(self), True) | {"augment": _unused(self.augment)}
+        return hashlib.sha256(self.model_dump_json(exclude=unused).encode()).hexdigest()
+
+    @property
+    def input_px(self) -> int:
+        """Side of the pictures in a batch, px."""
+        return self.stretch_px if self.scale_policy == "stretch" else self.crop_px
+
+    def network_scale(self, stride: int) -> NetworkScale:
+        """How the station must bring pictures to a network of this recipe whose encoder has the stride."""
+        return NetworkScale(
+            cell_diameter_px=self.cell_diameter_px,
+            stride=stride,
+            policy=self.scale_policy,
+            stretch_px=self.stretch_px,
+        )
+
+    def learning_rate_at(self, step: int) -> float:
+        """The rate of a step of the whole training, from 0.
+
+        `cosine`: half a cosine from the recipe's rate to zero over all planned steps (Loshchilov & Hutter 2017, eq. 5).
+        """
+        total = self.epochs * self.steps_per_epoch
+        share = 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
+        return self.learning_rate * (share if self.schedule == "cosine" else 1.0)
 
 
 def read_recipe(name_or_path: str, **changes: object) -> Recipe:
@@ -77,7 +142,7 @@ def read_recipe(name_or_path: str, **changes: object) -> Recipe:
     except ValidationError as cause:
         first = cause.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"recipe {name_or_path}: {key}: {first['msg']}") from cause
+        raise RecipeError(f"recipe {name_or_path}: {key}: {first['msg'].removeprefix('Value error, ')}") from cause
 
 
 def shipped() -> list[str]:
@@ -95,3 +160,9 @@ def _text(name_or_path: str) -> str:
     except OSError as cause:
         known = ", ".join(shipped())
         raise RecipeError(f"there is no recipe '{name_or_path}'; shipped ones: {known}") from cause
+
+
+def _unused(value: Frozen) -> set[str]:
+    """The fields marked LATER that are at their defaults."""
+    fields = type(value).model_fields
+    return {name for name, field in fields.items() if LATER in field.metadata and getattr(value, name) == field.default}

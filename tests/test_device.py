@@ -1,0 +1,79 @@
+"""What a GPU is used for: the number format of a training, and whether its steps are compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainer.backbones import backbone
+from trainer.device import has_gpu, jit_compile, names_gpu, numbers_in, precision
+from trainer.losses import loss
+from trainer.recipe import Recipe
+from trainer.unet import build
+
+
+@pytest.mark.parametrize(
+    ("told", "on_gpu", "on_cores"),
+    [
+        ("auto", "mixed_float16", "float32"),
+        ("float32", "float32", "float32"),
+        ("mixed_float16", "mixed_float16", "mixed_float16"),
+        ("mixed_bfloat16", "mixed_bfloat16", "mixed_bfloat16"),
+    ],
+)
+def test_half_precision_is_for_a_gpu_unless_the_recipe_says_otherwise(told: str, on_gpu: str, on_cores: str) -> None:
+    recipe = Recipe.model_validate({"name": "x", "mixed_precision": told})
+    assert (precision(recipe, True), precision(recipe, False)) == (on_gpu, on_cores)
+
+
+def test_steps_are_compiled_on_a_gpu_only() -> None:
+    assert (jit_compile(True), jit_compile(False)) == ("auto", False)
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        ("/job:localhost/replica:0/task:0/device:GPU:0", True),
+        ("/job:localhost/replica:0/task:0/device:CPU:0", False),
+        ("cuda:0", True),
+        ("rocm:1", True),
+        ("cpu", False),
+        ("TFRT_CPU_0", False),
+    ],
+)
+def test_a_gpu_is_known_by_the_names_that_backends_give_it(device: str, expected: bool) -> None:
+    assert names_gpu(device) is expected
+
+
+def test_keras_is_asked_for_what_tensorflow_sees() -> None:
+    import tensorflow as tf
+
+    assert has_gpu() is bool(tf.config.list_physical_devices("GPU"))
+
+
+def test_a_network_in_half_precision_keeps_float32_where_it_matters_and_learns() -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    with numbers_in("mixed_float16"):
+        model = build(backbone("unet"))
+    assert keras.config.dtype_policy().name == "float32"
+    assert model.get_layer("logits").compute_dtype == "float16"
+    assert {str(weight.dtype) for weight in model.weights if "seed" not in weight.path} == {"float32"}
+    model.compile(keras.optimizers.Adam(3e-3), loss("cross_entropy+dice", (0.5, 1, 1.5)), jit_compile=False)
+    labels = np.zeros((2, 32, 32), np.int64)
+    labels[:, 8:24, 8:24], labels[:, 12:20, 12:20] = 1, 2
+    images, truth = (labels[..., None] * np.array([90.0, 60, 30])).astype(np.float32), np.eye(3, dtype=np.float32)
+    costs = [float(model.train_on_batch(images, truth[labels])) for _ in range(8)]
+    assert np.isfinite(costs).all()
+    assert costs[-1] < 0.8 * costs[0]
+    assert keras.backend.standardize_dtype(model(images, training=False).dtype) == "float32"
+
+
+def test_the_number_format_is_as_before_even_after_a_failure() -> None:
+    import keras
+
+    with pytest.raises(RuntimeError), numbers_in("mixed_float16"):
+        assert keras.config.dtype_policy().name == "mixed_float16"
+        raise RuntimeError
+    assert keras.config.dtype_policy().name == "float32"

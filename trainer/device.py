@@ -1,0 +1,53 @@
+"""What the device offers a training: half precision and compiled steps on a GPU, neither on processor cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from trainer.recipe import Recipe
+
+# As the three backends call a GPU: "/job:localhost/.../device:GPU:0", "cuda:0" and "rocm:0" (JAX, PyTorch).
+_GPU = ("gpu", "cuda", "rocm")
+
+
+def has_gpu() -> bool:
+    """Whether Keras computes on a GPU, whatever its backend.
+
+    Asked by where it puts a number: `keras.distribution.list_devices` does not answer for PyTorch, and JAX raises
+    where there is none.
+    """
+    import keras
+
+    return names_gpu(str(keras.ops.convert_to_tensor(0.0).device))
+
+
+def names_gpu(device: str) -> bool:
+    """Whether a backend's name of a device is that of a GPU."""
+    return any(word in device.lower() for word in _GPU)
+
+
+def precision(recipe: Recipe, on_gpu: bool) -> str:
+    """Keras' name of the number format to train in; `auto` is half precision only where it is faster, on a GPU."""
+    if recipe.mixed_precision != "auto":
+        return recipe.mixed_precision
+    return "mixed_float16" if on_gpu else "float32"
+
+
+def jit_compile(on_gpu: bool) -> bool | Literal["auto"]:
+    """For `model.compile`: on a GPU Keras decides by backend and layers; on cores it would not pay."""
+    return "auto" if on_gpu else False
+
+
+@contextmanager
+def numbers_in(policy: str) -> Iterator[None]:
+    """Build a model in a number format of `precision`; what is built afterwards, as for the export, is as before."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
