@@ -9,11 +9,11 @@ from typing import Literal
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from layouts import FAR, GREYS, LABELS, NAMES, OTHERS, OWN, file_of, opened, put, put_pair
 
 from trainer.datasets import LAYOUTS, open_dataset, open_datasets
+from trainer.datasets.encodings import INDEXED, Levels, palette_of
 from trainer.datasets.samples import (
-    INDEXED,
     DataError,
     Sample,
     data_digest,
@@ -21,39 +21,11 @@ from trainer.datasets.samples import (
     hold_out,
     in_role,
     joined_by_content,
-    labels_from_grey,
     median_diameter,
     read_labels,
 )
 
 Split = Literal["train", "val"]
-NAMES = {"bccd": "BloodImage_00012", "zheng": "012", "allidb2": "Im012_1", "pairs": "any name"}
-OTHERS = {"bccd": "BloodImage_00013", "zheng": "013", "allidb2": "Im013_0", "pairs": "other"}
-FAR = {"bccd": "BloodImage_00112", "zheng": "112", "allidb2": "Im112_1", "pairs": "far"}
-SUFFIXES = {"bccd": ".jpg", "zheng": ".bmp", "allidb2": ".tif", "pairs": ".png"}
-GREYS = {"bccd": (0, 158, 255), "zheng": (0, 128, 255), "allidb2": (0, 155, 255), "pairs": (0, 1, 2)}
-
-LABELS = np.zeros((40, 50), np.uint8)
-cv2.circle(LABELS, (20, 20), 12, 1, -1)
-cv2.circle(LABELS, (20, 20), 6, 2, -1)
-
-
-def file_of(folder: Path, layout: str, stem: str, kind: Literal["images", "masks"]) -> Path:
-    home = folder / "Dataset 1" if layout == "zheng" else folder / kind
-    return home / (stem + (SUFFIXES[layout] if kind == "images" else ".png"))
-
-
-def put(path: Path, picture: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), picture)
-
-
-def put_pair(folder: Path, layout: str, stem: str, shade: int = 200) -> None:
-    """A picture of one shade, left half darker, and its mask in the grey values of the layout."""
-    image = np.full((*LABELS.shape, 3), shade, np.uint8)
-    image[:, :25] //= 2
-    put(file_of(folder, layout, stem, "images"), image)
-    put(file_of(folder, layout, stem, "masks"), np.array(GREYS[layout], np.uint8)[LABELS])
 
 
 @pytest.fixture
@@ -66,9 +38,9 @@ def folder(tmp_path: Path, layout: str) -> Path:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_folder_is_recognised_and_its_pictures_are_paired(folder: Path, layout: str) -> None:
-    samples = open_dataset(folder)
+    samples = opened(folder, layout)
     assert [sample.id for sample in samples] == sorted(names[layout] for names in (NAMES, OTHERS, FAR))
-    assert {sample.dataset for sample in samples} == {"mine" if layout == "pairs" else layout}
+    assert {sample.dataset for sample in samples} == {"mine" if layout in OWN else layout}
     for sample in samples:
         assert sample.image == file_of(folder, layout, sample.id, "images")
         image, labels = sample.read()
@@ -79,15 +51,15 @@ def test_a_folder_is_recognised_and_its_pictures_are_paired(folder: Path, layout
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_pictures_are_read_as_red_green_blue(folder: Path, layout: str) -> None:
     put(file_of(folder, layout, NAMES[layout], "images"), np.full((40, 50, 3), (20, 100, 220), np.uint8))
-    sample = next(sample for sample in open_dataset(folder) if sample.id == NAMES[layout])
+    sample = next(sample for sample in opened(folder, layout) if sample.id == NAMES[layout])
     assert sample.read()[0].mean(axis=(0, 1)) == pytest.approx((220, 100, 20), abs=4)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", GREYS)
 def test_three_channel_masks_are_read_like_grey_ones(folder: Path, layout: str) -> None:
     grey = np.array(GREYS[layout], np.uint8)[LABELS]
     put(file_of(folder, layout, NAMES[layout], "masks"), np.repeat(grey[..., None], 3, axis=2))
-    for sample in open_dataset(folder):
+    for sample in opened(folder, layout):
         assert np.array_equal(sample.read()[1], LABELS)
 
 
@@ -96,7 +68,7 @@ def test_anti_aliased_outlines_are_divided_by_thresholds(folder: Path, layout: s
     background, cytoplasm, nucleus = GREYS[layout]
     ramp = np.repeat(np.r_[np.linspace(background, cytoplasm, 25), np.linspace(cytoplasm, nucleus, 25)][None], 40, 0)
     put(file_of(folder, layout, NAMES[layout], "masks"), ramp.round().astype(np.uint8))
-    sample = next(sample for sample in open_dataset(folder) if sample.id == NAMES[layout])
+    sample = next(sample for sample in opened(folder, layout) if sample.id == NAMES[layout])
     row = sample.read()[1][0]
     assert set(row) == {0, 1, 2}
     assert (np.diff(row.astype(int)) >= 0).all()
@@ -106,15 +78,15 @@ def test_anti_aliased_outlines_are_divided_by_thresholds(folder: Path, layout: s
 
 def test_the_thresholds_are_the_documented_ones() -> None:
     greys = np.array([[0, 63, 64, 155, 161, 207, 208, 255]], np.uint8)
-    assert labels_from_grey(greys, (64, 208)).tolist() == [[0, 0, 1, 1, 1, 1, 2, 2]]
+    assert Levels(64, 208).labels(greys).tolist() == [[0, 0, 1, 1, 1, 1, 2, 2]]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "isnb"])
 def test_a_missing_mask_is_named(folder: Path, layout: str) -> None:
     mask = file_of(folder, layout, NAMES[layout], "masks")
     mask.unlink()
     with pytest.raises(DataError, match="has no mask") as failure:
-        open_dataset(folder)
+        opened(folder, layout)
     assert str(mask) in str(failure.value)
 
 
@@ -122,7 +94,7 @@ def test_a_missing_mask_is_named(folder: Path, layout: str) -> None:
 def test_a_mask_of_another_size_is_named(folder: Path, layout: str) -> None:
     mask = file_of(folder, layout, NAMES[layout], "masks")
     put(mask, np.zeros((30, 20), np.uint8))
-    sample = next(sample for sample in open_dataset(folder) if sample.id == NAMES[layout])
+    sample = next(sample for sample in opened(folder, layout) if sample.id == NAMES[layout])
     with pytest.raises(DataError, match="50 x 40 against 20 x 30 px") as failure:
         sample.read()
     assert str(mask) in str(failure.value)
@@ -134,7 +106,7 @@ def test_a_mask_of_another_size_is_named(folder: Path, layout: str) -> None:
 def test_a_file_that_is_no_picture_is_named(folder: Path, layout: str, kind: str, content: bytes) -> None:
     broken = file_of(folder, layout, NAMES[layout], kind)  # type: ignore[arg-type]
     broken.write_bytes(content)
-    sample = next(sample for sample in open_dataset(folder) if sample.id == NAMES[layout])
+    sample = next(sample for sample in opened(folder, layout) if sample.id == NAMES[layout])
     with pytest.raises(DataError) as failure:
         sample.read()
     assert str(broken) in str(failure.value)
@@ -142,7 +114,7 @@ def test_a_file_that_is_no_picture_is_named(folder: Path, layout: str, kind: str
 
 @pytest.mark.parametrize("layout", ["pairs"])
 def test_an_unknown_layout_is_answered_with_the_known_ones(folder: Path, layout: str) -> None:
-    with pytest.raises(DataError, match="no layout 'tlemcen'; known: bccd, zheng, allidb2, pairs"):
+    with pytest.raises(DataError, match=f"no layout 'tlemcen'; known: {', '.join(LAYOUTS)}"):
         open_dataset(folder, "tlemcen")
 
 
@@ -176,9 +148,9 @@ def test_a_table_without_its_columns_is_named(folder: Path, layout: str) -> None
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_neighbouring_numbers_are_one_group(folder: Path, layout: str) -> None:
-    if layout == "pairs":
+    if layout in OWN:
         (folder / "groups.csv").write_text(f"id,group\n{NAMES[layout]},slide\n{OTHERS[layout]},slide\n")
-    group = {sample.id: sample.group for sample in open_dataset(folder)}
+    group = {sample.id: sample.group for sample in opened(folder, layout)}
     assert (group[NAMES[layout]] == group[OTHERS[layout]]) == (layout != "zheng")
     assert group[FAR[layout]] not in (group[NAMES[layout]], group[OTHERS[layout]])
 
@@ -246,7 +218,7 @@ def made_up(seed: int) -> list[Sample]:
     """Two data sets with groups of one to six pictures."""
     rng = np.random.default_rng(seed)
     return [
-        Sample(name, f"{group}-{i}", Path("a.png"), Path("b.png"), f"{name}/{group}", (1, 2))
+        Sample(name, f"{group}-{i}", Path("a.png"), Path("b.png"), f"{name}/{group}", INDEXED)
         for name in ("small", "large")
         for group in range(int(rng.integers(3, 12)) * (1 if name == "small" else 4))
         for i in range(int(rng.integers(1, 7)))
@@ -281,8 +253,10 @@ def test_a_group_that_reaches_over_two_sets_stays_on_one_side() -> None:
         assert not {s.group for s in kept} & {s.group for s in held}
 
 
-@pytest.mark.parametrize("layout", ["pairs", "bccd", "allidb2"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_named_layout_that_is_not_there_is_said(tmp_path: Path, layout: str) -> None:
+    if layout == "regions":
+        (tmp_path / "classes.csv").write_text("value,name\n0,plasma\n")
     with pytest.raises(DataError, match=r"has no folder images/|holds no pictures"):
         open_dataset(tmp_path, layout)
 
@@ -304,8 +278,111 @@ def test_a_table_as_excel_writes_it_is_read_and_nonsense_is_named(folder: Path, 
 def test_grey_masks_in_the_layout_of_labels_are_refused(folder: Path, layout: str) -> None:
     """Read by thresholds they would be all nucleus."""
     put(file_of(folder, layout, NAMES[layout], "masks"), np.full((60, 80), 128, np.uint8))  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="the mask has values up to 128; this layout has 0, 1 and 2"):
+    with pytest.raises(DataError, match=r"values 128 \(100\.0%\), this layout grey ones up to 2; .* --palette"):
         read_labels({s.id: s for s in open_dataset(folder)}[NAMES[layout]].mask, INDEXED)
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+def test_masks_of_16_bits_are_read_by_their_numbers(folder: Path, layout: str) -> None:
+    """As ImageJ writes them; scaled to 8 bits they would be all background."""
+    mask = file_of(folder, layout, NAMES[layout], "masks")
+    put(mask, LABELS.astype(np.uint16))  # type: ignore[arg-type]
+    assert np.array_equal(read_labels(mask, INDEXED), LABELS)
+    put(mask, LABELS.astype(np.uint16) * 300)  # type: ignore[arg-type]
+    assert np.array_equal(read_labels(mask, palette_of("0=plasma,300=cytoplasm,600=nucleus")), LABELS)
+    with pytest.raises(DataError, match=r"300 \(\d"):
+        read_labels(mask, Levels(64, 208))
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+def test_two_pictures_of_one_id_are_refused(folder: Path, layout: str) -> None:
+    put(folder / "images" / "other.bmp", np.zeros((40, 50, 3), np.uint8))
+    with pytest.raises(DataError, match=r"images/other\.bmp is not the only file called 'other'"):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize("layout", ["isnb"])
+def test_isnb_pairs_by_order_what_has_no_partner_by_name(folder: Path, layout: str) -> None:
+    for number, name in enumerate(("far", "other")):  # `any name` keeps its partner
+        file_of(folder, layout, name, "masks").rename(folder / "mask" / f"outlines {number}.bmp")
+    pairs = {sample.id: sample.mask.stem for sample in open_dataset(folder)}
+    assert pairs == {"any name": "any name", "far": "outlines 0", "other": "outlines 1"}
+
+
+@pytest.mark.parametrize("layout", ["isnb"])
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_isnb_refuses_unequal_numbers(folder: Path, layout: str, kind: Literal["images", "masks"]) -> None:
+    file_of(folder, layout, "other", kind).unlink()
+    with pytest.raises(
+        DataError, match=r"has [01] pictures and [01] masks that share no name \((images|mask)/other\.bmp\)"
+    ):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize("layout", ["isnb"])
+def test_an_isnb_field_may_have_no_cell(folder: Path, layout: str) -> None:
+    put(file_of(folder, layout, "other", "masks"), np.full((40, 50, 3), (200, 10, 120), np.uint8))
+    assert {s.id: bool(s.read()[1].any()) for s in open_dataset(folder)} == {
+        "any name": True,
+        "far": True,
+        "other": False,
+    }
+
+
+@pytest.mark.parametrize("layout", ["regions"])
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ("value,name\n0,plasma\n20,cytoplasm\n30,nucleus\n", r"without a name: 10 \(20\.0%\)"),
+        ("value,name\n0,plasma\n10,erythrocytes\n", "no region 'erythrocytes'; known: background, plasma, red cells"),
+        ("value,name\ndark,nucleus\n", "'dark' is neither a grey level"),
+        ("value,name\n0,plasma\n0,nucleus\n", "names 0 and 0, which a tolerance of 0 cannot tell apart"),
+        ("grey,region\n0,plasma\n", "must have the columns name, value"),
+    ],
+)
+def test_regions_are_declared_by_the_folder_and_never_guessed(
+    folder: Path, layout: str, table: str, complaint: str
+) -> None:
+    (folder / "classes.csv").write_text(table)
+    with pytest.raises(DataError, match=complaint):
+        open_dataset(folder)[0].read()
+
+
+@pytest.mark.parametrize("layout", ["regions"])
+def test_regions_may_be_colours(folder: Path, layout: str) -> None:
+    colours = np.array([[255, 255, 255], [255, 0, 0], [255, 255, 0]], np.uint8)  # blue, green, red
+    for name in (NAMES, OTHERS, FAR):
+        put(file_of(folder, layout, name[layout], "masks"), colours[LABELS])
+    rows = ('"255,255,255",background', '"0,0,255",Cytoplasm', '"0,255,255",nucleus')
+    (folder / "classes.csv").write_text("\n".join(["value,name", *rows]))
+    assert all(np.array_equal(sample.read()[1], LABELS) for sample in open_dataset(folder))
+
+
+@pytest.mark.parametrize("layout", ["zheng", "pairs"])
+def test_a_palette_tells_the_values_of_any_layout(folder: Path, layout: str) -> None:
+    for name in (NAMES, OTHERS, FAR):
+        put(file_of(folder, layout, name[layout], "masks"), np.array((9, 5, 7), np.uint8)[LABELS])
+    for sample in open_dataset(folder, f"{layout}:9=background,5=cytoplasm,7=nucleus"):
+        assert np.array_equal(sample.read()[1], LABELS)
+    with pytest.raises(DataError, match="cannot be read at '5:cytoplasm'"):
+        open_dataset(folder, f"{layout}:9=background,5:cytoplasm")
+
+
+def test_the_digest_of_data_that_was_trained_on_stays(tmp_path: Path) -> None:
+    """Runs and comparisons go on by it; the encoding is part of it."""
+    image, mask = tmp_path / "a.png", tmp_path / "b.png"
+    image.write_bytes(b"picture")
+    mask.write_bytes(b"mask")
+    encodings = (
+        INDEXED,
+        Levels(64, 208),
+        palette_of("0=background,99=nucleus"),
+        palette_of("0=background,99=nucleus~9"),
+    )
+    digests = [data_digest([Sample("set", "a", image, mask, "g", encoding)]) for encoding in encodings]
+    assert digests[0] == "a57cb5c888b1ebe37abdc5ec7d7a792b4d36a09a2225c4647b4cb8ab35651316"
+    assert digests[1] == "3ae81cbaf966a448c729d5277122a38b80efe01e7397199e95b4c23b604616cd"
+    assert len(set(digests)) == len(digests)
 
 
 def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from trainer.datasets.encodings import INDEXED
 from trainer.datasets.samples import Sample
 from trainer.evaluate import (
     REGIONS,
@@ -29,7 +30,7 @@ from trainer.runs import RunRecord
 
 # Rows true, columns predicted: background, cytoplasm, nucleus.
 MATRIX = np.array([[70, 4, 1], [3, 10, 2], [0, 2, 8]])
-SAMPLE = Sample("set", "a", Path("a.png"), Path("b.png"), "g", (1, 2))
+SAMPLE = Sample("set", "a", Path("a.png"), Path("b.png"), "g", INDEXED)
 
 
 def scored(matrix: object, counted: int = 1, true: int = 1, dataset: str = "set") -> ImageScore:
@@ -106,7 +107,7 @@ def test_counts_are_scored_by_picture() -> None:
 def test_the_true_count_of_the_data_goes_before_the_mask() -> None:
     labels = discs((50, 50, 20, 1), (50, 50, 10, 2), (75, 50, 20, 1), (75, 50, 10, 2))
     assert true_count(SAMPLE, labels) == 1
-    told_two = Sample("set", "a", Path("a.png"), Path("b.png"), "g", (1, 2), wbc_count=2)
+    told_two = Sample("set", "a", Path("a.png"), Path("b.png"), "g", INDEXED, wbc_count=2)
     assert true_count(told_two, labels) == 2
 
 
@@ -170,7 +171,7 @@ def test_pictures_are_scored_at_camera_scale_with_the_told_diameter(tmp_path: Pa
         grey = tiles[..., :1].astype(np.float32) / 100
         return np.asarray(np.clip(1 - np.abs(grey - np.arange(3)), 0, 1), np.float32)
 
-    sample = Sample("set", "a", image, mask, "g", (1, 2))
+    sample = Sample("set", "a", image, mask, "g", INDEXED)
     (score,) = score_images([sample], told({"set": 60.0}), manifest, network)
     assert score.confusion.sum() == labels.size
     assert (score.wbc_count, score.wbc_true, score.cell_diameter_px) == (2, 2, 60.0)

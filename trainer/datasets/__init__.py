@@ -1,44 +1,42 @@
 """Shelf of dataset layouts: the file name is the word that the user gives to --layout.
 
-Each module has `recognises(folder) -> bool` and `samples(folder) -> list[Sample]`.
+Each module has `recognises(folder) -> bool` and `listing(folder) -> Listing`. A layout may be followed by a table that
+says what the values of its masks mean, as in "palette:0=background,128=cytoplasm,255=nucleus", so that one word tells
+other processes how a folder is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
+from trainer.datasets.encodings import MaskError, palette_of
+from trainer.datasets.pairing import Listing
 from trainer.datasets.samples import DataError, Sample
 
-LAYOUTS = ("bccd", "zheng", "allidb2", "pairs")
+LAYOUTS = ("bccd", "zheng", "allidb2", "isnb", "regions", "pairs", "palette")
 
 
 class Layout(Protocol):
     """What a module of this shelf offers."""
 
     def recognises(self, folder: Path) -> bool: ...
-    def samples(self, folder: Path) -> list[Sample]: ...
+    def listing(self, folder: Path) -> Listing: ...
 
 
 def open_dataset(folder: Path, layout: str | None = None) -> list[Sample]:
     """The samples of a folder, in the named layout or the first that recognises it.
 
-    Raises DataError where the folder is missing or empty, or no layout fits.
+    Raises DataError where the folder is missing or empty, no layout fits, or a picture has no mask.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder")
-    chosen = layout or next((name for name in LAYOUTS if _module(name).recognises(folder)), None)
-    if chosen is None:
-        raise DataError(
-            f"{folder} has none of the known layouts ({', '.join(LAYOUTS)}); "
-            "the default one is images/<id>.<ext> beside masks/<id>.png with values 0, 1, 2"
-        )
-    found = _module(chosen).samples(folder)
-    if not found:
-        raise DataError(f"{folder} holds no pictures in the layout '{chosen}'")
-    return found
+    found = list_dataset(folder, layout)
+    for finding in found.findings:
+        if finding.must_mend:
+            raise DataError(f"{finding.text} (`trainer data check` finds all of this kind)")
+    return list(found.samples)
 
 
 def open_datasets(folders: Sequence[Path], layout: str | None = None) -> list[Sample]:
@@ -49,6 +47,34 @@ def open_datasets(folders: Sequence[Path], layout: str | None = None) -> list[Sa
     if twice:
         raise DataError(f"two data sets are called '{twice}'; rename one of the folders")
     return [sample for samples in sets for sample in samples]
+
+
+def list_dataset(folder: Path, layout: str | None = None) -> Listing:
+    """As `open_dataset`, with all that is wrong with the pairs instead of an error at the first."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder")
+    name, _, table = (layout or layout_of(folder)).partition(":")
+    found = _module(name).listing(folder)
+    if not found.samples and not any(finding.must_mend for finding in found.findings):
+        raise DataError(f"{folder} holds no pictures in the layout '{name}'")
+    if not table:
+        return found
+    try:
+        encoding = palette_of(table)
+    except MaskError as cause:
+        raise DataError(str(cause)) from cause
+    return replace(found, samples=tuple(replace(sample, encoding=encoding) for sample in found.samples))
+
+
+def layout_of(folder: Path) -> str:
+    """The first layout that recognises the folder. Raises DataError where there is none."""
+    chosen = next((name for name in LAYOUTS if _module(name).recognises(folder)), None)
+    if chosen is None:
+        raise DataError(
+            f"{folder} has none of the known layouts ({', '.join(LAYOUTS)}); "
+            "the default one is images/<id>.<ext> beside masks/<id>.png with values 0, 1, 2"
+        )
+    return chosen
 
 
 def _module(name: str) -> Layout:

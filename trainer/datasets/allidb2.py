@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.datasets.pairs import paired
-from trainer.datasets.samples import Sample
+from trainer.datasets.encodings import Levels
+from trainer.datasets.pairing import Listing, Tables, paired_folders
 
-LEVELS = (64, 208)
+GREYS = Levels(64, 208)
 
 
 def recognises(folder: Path) -> bool:
-    return any((folder / "images").glob("Im???_[01].tif"))
+    """As published; a copy of one's own with groups.csv is in the default layout."""
+    return any((folder / "images").glob("Im???_[01].tif")) and not (folder / "groups.csv").exists()
 
 
-def samples(folder: Path) -> list[Sample]:
+def listing(folder: Path) -> Listing:
     """The crops come from few fields; neighbouring numbers show neighbouring cells, so five numbers are one group."""
     numbers = {path.stem: int(path.stem[2:5]) for path in (folder / "images").glob("Im???_[01].tif")}
     groups = {stem: f"allidb2-{number // 5 * 5:03d}" for stem, number in numbers.items()}
-    return paired(folder, "allidb2", LEVELS, groups, {})
+    return paired_folders(folder, "allidb2", GREYS, Tables(groups))

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.datasets.pairs import paired
-from trainer.datasets.samples import Sample, table_column
+from trainer.datasets.encodings import Levels
+from trainer.datasets.pairing import Listing, Tables, paired_folders, whole_numbers
+from trainer.datasets.samples import table_column
 
 # Some masks are anti-aliased over more than 200 grey levels; cytoplasm lies at about 155..161, nucleus at 255.
-LEVELS = (64, 208)
+GREYS = Levels(64, 208)
 
 
 def recognises(folder: Path) -> bool:
-    return any((folder / "images").glob("BloodImage_*.jpg"))
+    """As published; a copy of one's own with groups.csv is in the default layout."""
+    return any((folder / "images").glob("BloodImage_*.jpg")) and not (folder / "groups.csv").exists()
 
 
-def samples(folder: Path) -> list[Sample]:
+def listing(folder: Path) -> Listing:
     """Neighbouring numbers are neighbouring fields of one slide, so ten numbers are one group."""
-    counts = {
-        Path(name).stem: count for name, count in table_column(folder / "counts.csv", "image", "wbc_count").items()
-    }
+    table = folder / "counts.csv"
+    counts = whole_numbers(table, {Path(k).stem: v for k, v in table_column(table, "image", "wbc_count").items()})
     groups = {path.stem: f"bccd-{path.stem[-5:-1]}x" for path in (folder / "images").glob("BloodImage_*.jpg")}
-    return paired(folder, "bccd", LEVELS, groups, counts)
+    return paired_folders(folder, "bccd", GREYS, Tables(groups, counts))

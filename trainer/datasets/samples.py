@@ -7,20 +7,18 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from station.contract.cells import LabelImage
 from station.contract.decoding import decode
 from station.contract.errors import StationError
+from station.contract.headers import read_header
 from station.contract.imaging import RGB
-from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS
-
-# The levels of a mask that holds the labels themselves.
-INDEXED = (1, 2)
+from station.contract.manifest import BACKGROUND
+from trainer.datasets.encodings import Encoding, Mask, MaskError
 
 
 class DataError(StationError):
@@ -31,8 +29,7 @@ class DataError(StationError):
 class Sample:
     """A picture and its mask on disk.
 
-    `levels`: grey values below the first are background, below the second cytoplasm, the others nucleus. Public masks
-    are anti-aliased, so equality with the nominal values would lose the outlines.
+    `encoding`: what the pixels of the mask mean.
     `group`: pictures of one group show the same cells or neighbouring fields and must stay on one side of any split.
     """
 
@@ -41,17 +38,24 @@ class Sample:
     image: Path
     mask: Path
     group: str
-    levels: tuple[int, int]
+    encoding: Encoding
     wbc_count: int | None = None
 
     def read(self) -> tuple[RGB, LabelImage]:
         """RGB picture [H, W, 3] and its label image [H, W]. Raises DataError naming the file."""
-        image = read_image(self.image)
-        labels = read_labels(self.mask, self.levels)
+        image, labels = read_image(self.image), self.read_truth()
+        self.demand_one_size(image, labels)
+        return image, labels
+
+    def read_truth(self) -> LabelImage:
+        """The label image [H, W]. Raises DataError naming the file."""
+        return read_labels(self.mask, self.encoding)
+
+    def demand_one_size(self, image: RGB, labels: LabelImage) -> None:
+        """Raises DataError naming both files where picture and mask differ in size."""
         if image.shape[:2] != labels.shape:
             sizes = f"{image.shape[1]} x {image.shape[0]} against {labels.shape[1]} x {labels.shape[0]} px"
             raise DataError(f"{self.image} and its mask {self.mask} differ in size ({sizes})")
-        return image, labels
 
 
 def read_image(path: Path) -> RGB:
@@ -62,37 +66,47 @@ def read_image(path: Path) -> RGB:
         raise DataError(f"{path}: {cause}") from cause
 
 
-def read_labels(path: Path, levels: tuple[int, int]) -> LabelImage:
-    """A grey mask (one or three equal channels) as label image, by thresholds."""
+def read_labels(path: Path, encoding: Encoding) -> LabelImage:
+    """A mask file as label image. Raises DataError naming the file."""
     try:
-        grey = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (OSError, cv2.error) as cause:
-        raise DataError(f"{path}: the mask cannot be read ({cause})") from cause
-    if grey is None:
-        raise DataError(f"{path}: the mask is not a picture")
-    if levels == INDEXED and grey.max() > NUCLEUS:
-        raise DataError(f"{path}: the mask has values up to {grey.max()}; this layout has 0, 1 and 2")
-    return labels_from_grey(np.asarray(grey, np.uint8), levels)
+        return encoding.labels(read_mask(path))
+    except MaskError as cause:
+        raise DataError(f"{path}: {cause}") from cause
 
 
-def labels_from_grey(grey: NDArray[np.uint8], levels: tuple[int, int]) -> LabelImage:
-    """Grey values -> 0 background, 1 cytoplasm, 2 nucleus by the two thresholds."""
-    steps = np.array(levels)
-    return np.array([BACKGROUND, CYTOPLASM, NUCLEUS], np.uint8)[np.searchsorted(steps, grey, side="right")]
+def read_mask(path: Path) -> Mask:
+    """[H, W] grey, also where three channels are equal, or [H, W, 3] RGB; 8 or 16 bit, as the numbers are in the file.
+
+    Raises DataError naming the file.
+    """
+    try:
+        content = path.read_bytes()
+        read_header(content)  # OpenCV would fill up with zeros what is missing at the end of a file
+        mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, StationError, cv2.error) as cause:
+        raise DataError(f"{path}: {cause}; save the mask anew") from cause
+    if mask is None:
+        raise DataError(f"{path}: cannot be decoded; save the mask anew")
+    if mask.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{path}: the mask holds {mask.dtype} values; save it with 8 or 16 bits, unsigned")
+    rgb = mask if mask.ndim == 2 else mask[..., 2::-1]  # OpenCV gives blue first, and alpha last
+    return cast(Mask, rgb[..., 0] if rgb.ndim == 3 and (rgb == rgb[..., :1]).all() else rgb)
 
 
 def in_role(samples: Iterable[Sample], splits: Path, role: Literal["train", "val"]) -> list[Sample]:
     """Those samples that a `dataset,image,role,group` table gives the role, with the group of the table."""
-    rows = _table(splits, {"dataset", "image", "role", "group"})
-    groups = {(row["dataset"], row["image"]): row["group"] for row in rows if row["role"] == role}
-    kept = [
-        replace(sample, group=groups[key])
-        for sample in samples
-        if (key := (sample.dataset, sample.image.name)) in groups
-    ]
+    places = split_table(splits)
+    found = ((sample, places.get((sample.dataset, sample.image.name), ("", ""))) for sample in samples)
+    kept = [replace(sample, group=group) for sample, (own, group) in found if own == role]
     if not kept:
         raise DataError(f"{splits} gives the role '{role}' to none of the pictures found")
     return kept
+
+
+def split_table(splits: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    """(dataset, file name of the picture) -> (role, group). Raises DataError."""
+    rows = table_rows(splits, {"dataset", "image", "role", "group"})
+    return {(row["dataset"], row["image"]): (row["role"], row["group"]) for row in rows}
 
 
 def grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
@@ -108,10 +122,15 @@ def joined_by_content(samples: Sequence[Sample]) -> list[Sample]:
     group_of_content: dict[str, str] = {}
     parent: dict[str, str] = {}
     for sample in samples:
-        content = hashlib.sha256(read_image(sample.image).tobytes()).hexdigest()
+        content = content_of(read_image(sample.image))
         first = group_of_content.setdefault(content, sample.group)
         parent[_root(parent, sample.group)] = _root(parent, first)
     return [replace(sample, group=_root(parent, sample.group)) for sample in samples]
+
+
+def content_of(pixels: RGB | LabelImage) -> str:
+    """SHA-256 of pixels and their shape: what two files have in common that show the same."""
+    return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -132,7 +151,7 @@ def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[S
 
 def median_diameter(samples: Iterable[Sample]) -> float:
     """Median apparent cell diameter, px: of the circle with the area of each cell that the border does not cut."""
-    diameters = [d for sample in samples for d in _diameters(read_labels(sample.mask, sample.levels))]
+    diameters = [d for sample in samples for d in cell_diameters(sample.read_truth())]
     if not diameters:
         raise DataError("no mask holds a whole white blood cell, so the cell diameter cannot be measured")
     return round(float(np.median(diameters)), 1)
@@ -142,16 +161,28 @@ def data_digest(samples: Iterable[Sample]) -> str:
     """SHA-256 over names, pictures and masks: two trainings with one digest saw the same data."""
     digest = hashlib.sha256()
     for sample in sorted(samples, key=lambda s: (s.dataset, s.id)):
-        digest.update(f"{sample.dataset}/{sample.id}/{sample.levels}".encode())
+        digest.update(f"{sample.dataset}/{sample.id}/{sample.encoding}".encode())
         digest.update(hashlib.sha256(sample.image.read_bytes()).digest())
         digest.update(hashlib.sha256(sample.mask.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def _table(path: Path, columns: set[str]) -> list[dict[str, str]]:
+def cell_diameters(labels: LabelImage) -> list[float]:
+    """Diameter of the circle with the area of each cell that the border does not cut, px."""
+    cells = (labels != BACKGROUND).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(cells, connectivity=8)
+    height, width = labels.shape
+    areas = [
+        area for x, y, w, h, area in stats[1:] if x > 0 and y > 0 and x + w < width and y + h < height and area > 50
+    ]
+    return [float(2 * np.sqrt(area / np.pi)) for area in areas]
+
+
+def table_rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file; cells that a short row lacks are empty. Raises DataError naming the file."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:  # Excel writes a mark before the first column
-            reader = csv.DictReader(lines)
+            reader = csv.DictReader(lines, restval="")
             if not columns <= set(reader.fieldnames or ()):
                 raise DataError(f"{path} must have the columns {', '.join(sorted(columns))}")
             return list(reader)
@@ -163,7 +194,7 @@ def _table(path: Path, columns: set[str]) -> list[dict[str, str]]:
 
 def table_column(path: Path, key: str, value: str) -> dict[str, str]:
     """Two columns of a CSV file as a mapping; empty where the file does not exist."""
-    return {row[key]: row[value] for row in _table(path, {key, value})} if path.exists() else {}
+    return {row[key]: row[value] for row in table_rows(path, {key, value})} if path.exists() else {}
 
 
 def _root(parent: dict[str, str], group: str) -> str:
@@ -182,13 +213,3 @@ def _groups_worth(samples: Sequence[Sample], share: float, seed: int) -> set[str
             break
         held.add(groups[index])
     return held
-
-
-def _diameters(labels: LabelImage) -> list[float]:
-    cells = (labels != BACKGROUND).astype(np.uint8)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(cells, connectivity=8)
-    height, width = labels.shape
-    areas = [
-        area for x, y, w, h, area in stats[1:] if x > 0 and y > 0 and x + w < width and y + h < height and area > 50
-    ]
-    return [float(2 * np.sqrt(area / np.pi)) for area in areas]

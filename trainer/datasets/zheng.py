@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.datasets.samples import DataError, Sample
+from trainer.datasets.encodings import Levels
+from trainer.datasets.pairing import Listing, Tables, paired
 
-LEVELS = (64, 192)
+GREYS = Levels(64, 192)
+_NUMBER = "[0-9][0-9][0-9]"
 
 
 def recognises(folder: Path) -> bool:
-    return any(_home(folder).glob("[0-9][0-9][0-9].bmp"))
+    return any(_home(folder).glob(f"{_NUMBER}.bmp"))
 
 
-def samples(folder: Path) -> list[Sample]:
+def listing(folder: Path) -> Listing:
     """Each crop is a group of its own unless a splits table knows better."""
-    found = []
-    for image in sorted(_home(folder).glob("[0-9][0-9][0-9].bmp")):
-        mask = image.with_suffix(".png")
-        if not mask.is_file():
-            raise DataError(f"{image} has no mask {mask}")
-        found.append(Sample("zheng", image.stem, image, mask, f"zheng-{image.stem}", LEVELS, wbc_count=1))
-    return found
+    home = _home(folder)
+    images, masks = (sorted(home.glob(f"{_NUMBER}.{ending}")) for ending in ("bmp", "png"))
+    tables = Tables({image.stem: f"zheng-{image.stem}" for image in images}, {image.stem: 1 for image in images})
+    return paired(folder, "zheng", GREYS, (images, masks), tables, home)
 
 
 def _home(folder: Path) -> Path:

@@ -1,0 +1,149 @@
+"""Which mask belongs to which picture, and what is wrong with a folder in that respect."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from trainer.datasets.encodings import Encoding
+from trainer.datasets.samples import DataError, Sample, table_column
+
+PICTURES = frozenset({".bmp", ".dib", ".tif", ".tiff", ".jpg", ".jpeg", ".png"})
+LOSSLESS = PICTURES - {".jpg", ".jpeg"}  # a mask that was stored with loss has values that nobody drew
+
+Pair: TypeAlias = tuple[Path, Path]  # picture, mask
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong with a data set. `text` names the file, the cause and the way out."""
+
+    file: Path
+    text: str
+    must_mend: bool = True  # else it is only worth a look
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a layout finds in a folder; nothing of it is decoded yet."""
+
+    samples: tuple[Sample, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What is known of pictures beside their pixels, by id."""
+
+    groups: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def tables_in(folder: Path) -> Tables:
+    """A folder's groups.csv (id, group) and counts.csv (id, wbc_count), as far as they exist."""
+    return Tables(
+        table_column(folder / "groups.csv", "id", "group"),
+        whole_numbers(folder / "counts.csv", table_column(folder / "counts.csv", "id", "wbc_count")),
+    )
+
+
+def whole_numbers(table: Path, column: Mapping[str, str]) -> dict[str, int]:
+    """A column of counts. Raises DataError naming the row."""
+    for key, text in column.items():
+        if not text.isdecimal():
+            raise DataError(f"{table}: the wbc_count of {key} is {text!r}, not a whole number")
+    return {key: int(text) for key, text in column.items()}
+
+
+def files_in(folder: Path, suffixes: Collection[str] = PICTURES) -> list[Path]:
+    """The picture files of a folder in order of their names. Raises DataError where there is no such folder."""
+    if not folder.is_dir():
+        raise DataError(f"{folder.parent} has no folder {folder.name}/")
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
+
+
+def by_stem(images: Iterable[Path], masks: Iterable[Path]) -> list[Pair]:
+    """The pairs of one stem, in order of the pictures."""
+    mask_of = {mask.stem: mask for mask in masks}
+    return [(image, mask_of[image.stem]) for image in images if image.stem in mask_of]
+
+
+def twins(files: Sequence[Path]) -> list[Finding]:
+    """Files of one stem, such as a.png and a.bmp: nobody can say which of them is meant."""
+    stems = Counter(file.stem for file in files)
+    text = "{} is not the only file called '{}' in its folder; rename it, or take it out"
+    return [Finding(file, text.format(file, file.stem)) for file in files if stems[file.stem] > 1]
+
+
+def paired_folders(folder: Path, dataset: str, encoding: Encoding, tables: Tables) -> Listing:
+    """images/ and masks/ by stem. Raises DataError where there are no images/."""
+    images, home = files_in(folder / "images"), folder / "masks"
+    return paired(folder, dataset, encoding, (images, files_in(home, LOSSLESS) if home.is_dir() else []), tables, home)
+
+
+def paired(
+    folder: Path,
+    dataset: str,
+    encoding: Encoding,
+    files: tuple[Sequence[Path], Sequence[Path]],
+    tables: Tables,
+    home: Path,
+) -> Listing:
+    """(pictures, masks) by stem, and those that have no partner. `home` is where masks are expected."""
+    images, masks = files
+    pairs = by_stem(images, masks)
+    partnered = {path for pair in pairs for path in pair}
+    stems = {image.stem for image in images}
+    findings = [
+        *(_without_mask(image, home) for image in images if image not in partnered),
+        *(_without_picture(mask) for mask in masks if mask.stem not in stems),
+        *twins(images),
+        *twins(masks),
+    ]
+    return listed(folder, dataset, encoding, pairs, findings, tables)
+
+
+def listed(
+    folder: Path, dataset: str, encoding: Encoding, pairs: Iterable[Pair], findings: Iterable[Finding], tables: Tables
+) -> Listing:
+    """Pairs as samples, with what the tables know of them; a row that names no picture is a finding."""
+    samples = tuple(
+        Sample(
+            dataset=dataset,
+            id=image.stem,
+            image=image,
+            mask=mask,
+            group=f"{dataset}/{tables.groups.get(image.stem, image.stem)}",
+            encoding=encoding,
+            wbc_count=tables.counts.get(image.stem),
+        )
+        for image, mask in pairs
+    )
+    return Listing(samples, (*findings, *_idle_rows(folder, samples, tables)))
+
+
+def _idle_rows(folder: Path, samples: Sequence[Sample], tables: Tables) -> list[Finding]:
+    """An id with its ending (a.bmp) would leave neighbours in groups of their own, and nobody would notice."""
+    ids = {sample.id for sample in samples}
+    findings = []
+    for name, rows in (("groups.csv", tables.groups), ("counts.csv", tables.counts)):
+        idle = sorted(rows.keys() - ids)
+        if idle and (folder / name).exists():
+            text = (
+                f"{folder / name}: rows of which no picture with a mask is here: {len(idle)}, such as '{idle[0]}'; "
+                "an id is the name of a picture without its ending"
+            )
+            findings.append(Finding(folder / name, text, must_mend=False))
+    return findings
+
+
+def _without_mask(image: Path, home: Path) -> Finding:
+    text = f"{image} has no mask {home / image.stem}.png; draw it, or take the picture out"
+    return Finding(image, text)
+
+
+def _without_picture(mask: Path) -> Finding:
+    return Finding(mask, f"{mask} has no picture; bring it, or take the mask out", must_mend=False)
