@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from station.contract.manifest import Manifest
+from station.contract.manifest import Manifest, NetworkScale
 from trainer.runs import RunRecord
 
 CITATIONS = {
@@ -25,8 +25,8 @@ differential count; masks of nucleus and cytoplasm carry no lineage.
 
 ## Training
 - U-Net, encoder `{backbone}`, weights at the start: {weights}; loss `{loss}`.
-- Recipe `{recipe}` ({digest}), seed {seed}, best epoch {best_epoch} of {epochs}.
-- Cells measure {diameter:g} px at network scale.
+{picked}- Recipe `{recipe}` ({digest}), seed {seed}, best epoch {best_epoch} of {epochs}.
+- {scale}
 {sources}
 - {painted:.0%} of the crops come from painted fields.
 
@@ -55,17 +55,24 @@ def model_card(record: RunRecord, manifest: Manifest) -> str:
         backbone=recipe.backbone,
         weights=record.weights,
         loss=recipe.loss,
+        picked=f"- Chosen in {record.picked}.\n" if record.picked else "",
         recipe=recipe.name,
         digest=recipe.digest[:12],
         seed=record.seed,
         best_epoch=record.best_epoch,
         epochs=recipe.epochs,
-        diameter=manifest.scale.cell_diameter_px,
+        scale=_scale(manifest.scale),
         sources="\n".join(_sources(record)),
         painted=recipe.painted_share,
         figures="\n".join(_figures(record)),
         citations="\n".join(f"- {CITATIONS[name]}" for name in sorted(record.sources) if name in CITATIONS),
     )
+
+
+def _scale(scale: NetworkScale) -> str:
+    if scale.policy == "stretch":
+        return f"Every picture is stretched to {scale.stretch_px} x {scale.stretch_px} px."
+    return f"Cells measure {scale.cell_diameter_px:g} px at network scale."
 
 
 def _sources(record: RunRecord) -> list[str]:

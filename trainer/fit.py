@@ -18,11 +18,12 @@ from station.contract.errors import StationError
 from station.contract.manifest import Manifest
 from trainer.backbones import backbone
 from trainer.datasets.samples import Sample, hold_out
+from trainer.device import has_gpu, jit_compile
 from trainer.evaluate import ImageScore, score_images, selection_score, told
-from trainer.feed import Pool, batch, pools
+from trainer.feed import Pool, batch, class_weights, pools
 from trainer.losses import loss
 from trainer.recipe import Recipe
-from trainer.runs import RunFolder, RunRecord
+from trainer.runs import Checkpoint, RunFolder, RunRecord, write_whole
 from trainer.unet import batch_normalisations, encoder_layers
 
 
@@ -44,6 +45,7 @@ class Trained:
     best_epoch: int  # from 1; 0: no epoch was better than the model it started from
     score: float
     scores: tuple[ImageScore, ...]
+    history: tuple[dict[str, float], ...]  # a row per epoch, as in history.csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +61,32 @@ class Session:
     folder: RunFolder
 
 
-def train(model: Any, session: Session, watcher: Watcher) -> Trained:
+def train(model: Any, session: Session, watcher: Watcher, stop: Callable[[], bool] = lambda: False) -> Trained:
     """Train a U-Net and leave its best weights in the model and in the run's folder.
 
-    Early stopping by the held-out score; at the end the batch normalisation statistics are estimated anew and kept if
-    the score is not worse (MobileNet's own momentum of 0.999 lags hundreds of steps behind).
-    Raises TrainingError when the loss is no longer finite.
+    Goes on where the folder says that it was cut off, to the same end. Early stopping by the held-out score; at the
+    end the batch normalisation statistics are estimated anew and kept if the score is not worse (MobileNet's own
+    momentum of 0.999 lags hundreds of steps behind). `stop` is asked after each epoch: True ends the training there;
+    where it raises, the run can be taken up again.
+    Raises TrainingError when the loss is no longer finite, RunError when the folder cannot be written.
     """
-    recipe = session.recipe
+    recipe, folder = session.recipe, session.folder
     for layer in batch_normalisations(model):
         layer.momentum = recipe.bn_momentum
-    best_epoch, best = _start(model, session)
-    for epoch in range(recipe.epochs):
-        if epoch in (0, recipe.frozen_epochs):
-            _compile(model, recipe, frozen=epoch < recipe.frozen_epochs)
-        row_of_history = _epoch(model, session, epoch, watcher)
-        score = selection_score(validate(model, session))
-        session.folder.append_history(row_of_history | {"score": score})
-        watcher.epoch(row_of_history | {"score": score}, is_best=score > best)
-        if score > best:
-            best_epoch, best = epoch + 1, score
-            model.save_weights(session.folder.weights)
-        elif epoch + 1 - best_epoch >= recipe.patience:
+    state = _resumed(model, session) or _begun(model, session)
+    while state.epochs < recipe.epochs and state.epochs - state.best_epoch < recipe.patience:
+        if state.epochs in (0, recipe.frozen_epochs):
+            _compile(model, session, frozen=state.epochs < recipe.frozen_epochs)
+        row = _epoch(model, session, state, watcher)
+        row["score"] = selection_score(validate(model, session))
+        state = state.after(row)
+        folder.keep(state, lambda path: model.save_weights(path))
+        watcher.epoch(row, is_best=state.best_epoch == state.epochs)
+        if stop():
             break
-    _load_best(model, session)
-    return _with_new_statistics(model, session, best_epoch, best)
+    trained = _with_new_statistics(model, session, state)
+    folder.close()
+    return trained
 
 
 def prepare(
@@ -129,52 +132,59 @@ def reestimate_statistics(model: Any, batches: Iterable[NDArray[np.float32]]) ->
         model(images, training=True)
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Half a cosine from the recipe's rate to zero over all planned steps (Loshchilov & Hutter 2017, eq. 5)."""
-    total = recipe.epochs * recipe.steps_per_epoch
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
-
-
-def _start(model: Any, session: Session) -> tuple[int, float]:
-    """(epoch, score) to beat: nothing, or the model that this one descends from."""
+def _begun(model: Any, session: Session) -> Checkpoint:
+    """What is to be beaten: nothing, or the model that this one descends from."""
     if not session.manifest.provenance.ancestry:
-        return 0, -1.0
-    score = selection_score(validate(model, session))
-    model.save_weights(session.folder.weights)
-    return 0, score
+        return Checkpoint()
+    state = Checkpoint(best=selection_score(validate(model, session)))
+    session.folder.keep(state, lambda path: model.save_weights(path))
+    return state
 
 
-def _load_best(model: Any, session: Session) -> None:
+def _resumed(model: Any, session: Session) -> Checkpoint | None:
+    """The state of the run's folder, with weights and optimizer put into the model."""
+    state = session.folder.checkpoint()
+    if state is None:
+        return None
+    if state.epochs:
+        _compile(model, session, frozen=state.epochs - 1 < session.recipe.frozen_epochs)
+        model.optimizer.build(model.trainable_variables)
+    model.load_weights(session.folder.weights_after(state.epochs))
+    return state
+
+
+def _load_best(model: Any, session: Session, state: Checkpoint) -> None:
+    path = session.folder.weights_after(state.best_epoch)
+    if not path.exists():  # no epoch was ever good: a score is never NaN, so this is a training of no epochs
+        return
     with warnings.catch_warnings():
-        # The file of a start that was never beaten holds no optimizer, which nobody needs any more.
+        # The optimizer of that epoch may have had fewer variables, and nobody needs it any more.
         warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-        model.load_weights(session.folder.weights)
+        model.load_weights(path)
 
 
-def _compile(model: Any, recipe: Recipe, *, frozen: bool) -> None:
+def _compile(model: Any, session: Session, *, frozen: bool) -> None:
     import keras
 
+    recipe = session.recipe
     for layer in encoder_layers(model):
         layer.trainable = not frozen
-    model.compile(keras.optimizers.Adam(recipe.learning_rate), loss(recipe.loss), jit_compile=False)
+    weighted = loss(recipe.loss, class_weights(session.pools, recipe))
+    model.compile(keras.optimizers.Adam(recipe.learning_rate), weighted, jit_compile=jit_compile(has_gpu()))
 
 
-def _epoch(model: Any, session: Session, epoch: int, watcher: Watcher) -> dict[str, float]:
-    recipe = session.recipe
+def _epoch(model: Any, session: Session, state: Checkpoint, watcher: Watcher) -> dict[str, float]:
+    recipe, epoch = session.recipe, state.epochs
     started, waiting, mean_loss, rate = perf_counter(), 0.0, math.nan, 0.0
     model.reset_metrics()
+    _set_generators(model, epoch * recipe.steps_per_epoch)
     for step, (images, truth, waited) in enumerate(_prefetched(session, epoch)):
         waiting += waited
-        rate = learning_rate(recipe, epoch * recipe.steps_per_epoch + step)
+        rate = recipe.learning_rate_at(epoch * recipe.steps_per_epoch + step)
         model.optimizer.learning_rate = rate
         mean_loss = float(model.train_on_batch(images, truth))
         if not math.isfinite(mean_loss):
-            kept = session.folder.weights
-            so_far = f"the best weights so far are in {kept}" if kept.exists() else "there are no good weights yet"
-            raise TrainingError(
-                f"the loss was no longer finite in epoch {epoch + 1}, step {step + 1}; {so_far}; "
-                "try a lower learning rate"
-            )
+            raise _diverged(model, session, state, step)
         watcher.step(epoch, step, mean_loss)
     return {
         "epoch": float(epoch + 1),
@@ -183,6 +193,31 @@ def _epoch(model: Any, session: Session, epoch: int, watcher: Watcher) -> dict[s
         "seconds": perf_counter() - started,
         "seconds_waiting": waiting,
     }
+
+
+def _set_generators(model: Any, steps: int) -> None:
+    """Let dropout draw as after that many steps: weights files do not keep its generators."""
+    from keras import ops
+
+    for layer in model.layers:
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            seed, _ = ops.convert_to_numpy(generator.state)
+            generator.state.assign([seed, steps])
+
+
+def _diverged(model: Any, session: Session, state: Checkpoint, step: int) -> TrainingError:
+    """The error of a loss that is no longer finite, after the last good weights were made the run's own."""
+    if session.folder.weights_after(state.best_epoch).exists():
+        _load_best(model, session, state)
+        write_whole(session.folder.weights, lambda path: model.save_weights(path))
+        so_far = f"the best weights so far are in {session.folder.weights}"
+    else:
+        so_far = "there are no good weights yet"
+    return TrainingError(
+        f"the loss was no longer finite in epoch {state.epochs + 1}, step {step + 1}; {so_far}; "
+        "try a lower learning rate"
+    )
 
 
 def _prefetched(session: Session, epoch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], float]]:
@@ -202,14 +237,16 @@ def _prefetched(session: Session, epoch: int) -> Iterator[tuple[NDArray[np.float
             yield images, truth, waited
 
 
-def _with_new_statistics(model: Any, session: Session, best_epoch: int, best: float) -> Trained:
+def _with_new_statistics(model: Any, session: Session, state: Checkpoint) -> Trained:
     recipe = session.recipe
+    _load_best(model, session, state)
     if recipe.bn_batches:
+        _set_generators(model, recipe.epochs * recipe.steps_per_epoch)
         fresh = (batch(session.pools, recipe, session.seed, recipe.epochs, i)[0] for i in range(recipe.bn_batches))
         reestimate_statistics(model, fresh)
     scores = validate(model, session)
-    if selection_score(scores) < best:
-        _load_best(model, session)
+    if selection_score(scores) < state.best:
+        _load_best(model, session, state)
         scores = validate(model, session)
-    model.save_weights(session.folder.weights)
-    return Trained(best_epoch, selection_score(scores), tuple(scores))
+    write_whole(session.folder.weights, lambda path: model.save_weights(path))
+    return Trained(state.best_epoch, selection_score(scores), tuple(scores), state.history)

@@ -1,9 +1,11 @@
-"""A training run on disk: one folder with its record, its learning curve and its best weights."""
+"""A training run on disk: one folder with its record, its learning curve, its best weights, and where it stands."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import io
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from station.contract.errors import StationError
-from station.contract.manifest import Frozen, Manifest, NetworkFile, NetworkScale, Provenance
+from station.contract.manifest import Frozen, Manifest, NetworkFile, Provenance
 from trainer.recipe import Recipe
 
 HISTORY_COLUMNS = ("epoch", "loss", "score", "learning_rate", "seconds", "seconds_waiting")
@@ -19,6 +21,26 @@ HISTORY_COLUMNS = ("epoch", "loss", "score", "learning_rate", "seconds", "second
 
 class RunError(StationError):
     """A run that does not exist or cannot be used."""
+
+
+class Checkpoint(Frozen):
+    """`checkpoint.json`: what a training that was cut off needs to go on as if nothing had happened."""
+
+    epochs: int = 0  # finished
+    best_epoch: int = 0  # from 1; 0: the model that the training started from, or none
+    best: float = -1.0
+    history: tuple[dict[str, float], ...] = ()
+
+    def after(self, row: dict[str, float]) -> Checkpoint:
+        """One epoch further; `row` has the columns of history.csv."""
+        done, score = self.epochs + 1, row["score"]
+        is_best = score > self.best
+        return Checkpoint(
+            epochs=done,
+            best_epoch=done if is_best else self.best_epoch,
+            best=score if is_best else self.best,
+            history=(*self.history, row),
+        )
 
 
 class SourceRecord(Frozen):
@@ -44,13 +66,14 @@ class RunRecord(Frozen):
     score: float | None = None
     metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
     ancestry: tuple[str, ...] = ()
+    picked: str = Field("", description="the comparison and the reason for which this network was chosen")
 
     def manifest(self, name: str, networks: tuple[NetworkFile, ...], stride: int) -> Manifest:
         """The manifest of this run's model; golden images and weights are added by the export."""
         trained_on = tuple(f"{source} ({own.images} images)" for source, own in sorted(self.sources.items()))
         return Manifest(
             name=name,
-            scale=NetworkScale(cell_diameter_px=self.recipe.cell_diameter_px, stride=stride),
+            scale=self.recipe.network_scale(stride),
             networks=networks,
             provenance=Provenance(
                 backbone=self.recipe.backbone,
@@ -78,7 +101,7 @@ class RunFolder:
         return self.path / "best.weights.h5"
 
     def save(self, record: RunRecord) -> None:
-        (self.path / "run.json").write_text(record.model_dump_json(indent=2), encoding="utf-8")
+        write_text(self.path / "run.json", record.model_dump_json(indent=2))
 
     def load(self) -> RunRecord:
         """The record. Raises RunError where this is no run."""
@@ -87,15 +110,70 @@ class RunFolder:
         except (OSError, ValidationError) as cause:
             raise RunError(f"{self.path} is not a training run ({cause})") from cause
 
-    def append_history(self, row: Mapping[str, float]) -> None:
-        """One line of history.csv per epoch, flushed at once, so that a killed run leaves its curve."""
-        path = self.path / "history.csv"
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as lines:
-            writer = csv.DictWriter(lines, HISTORY_COLUMNS)
-            if is_new:
-                writer.writeheader()
-            writer.writerow({key: f"{value:.6g}" for key, value in row.items()})
+    def weights_after(self, epoch: int) -> Path:
+        """Weights and optimizer as they were after that many epochs; only the last and the best are kept."""
+        return self.path / f"epoch-{epoch:04d}.weights.h5"
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Where a training that was cut off stands. Raises RunError where the file is damaged."""
+        path = self.path / "checkpoint.json"
+        try:
+            return Checkpoint.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as cause:
+            raise RunError(f"{path} cannot be read ({cause}); remove {self.path} to train it anew") from cause
+
+    def keep(self, state: Checkpoint, save: Callable[[Path], None]) -> None:
+        """Weights first, then the state that names them, then the curve: a kill in between loses one epoch at most."""
+        write_whole(self.weights_after(state.epochs), save)
+        write_text(self.path / "checkpoint.json", state.model_dump_json())
+        write_text(self.path / "history.csv", _table(state.history))
+        self._drop_weights({state.epochs, state.best_epoch})
+
+    def close(self) -> None:
+        """Remove what only a training that goes on needs."""
+        (self.path / "checkpoint.json").unlink(missing_ok=True)
+        self._drop_weights(set())
+
+    def _drop_weights(self, kept_epochs: set[int]) -> None:
+        kept = {self.weights_after(epoch) for epoch in kept_epochs}
+        for path in self.path.glob("epoch-*.weights.h5"):
+            if path not in kept:
+                path.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """The file is there whole or as it was before."""
+
+    def write(partial: Path) -> None:
+        partial.write_text(text, encoding="utf-8")
+
+    write_whole(path, write)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, bring it to the disk, then give it its name.
+
+    Raises RunError naming the file where the disk is full or refuses.
+    """
+    partial = path.with_name(f"partial-{path.name}")
+    try:
+        write(partial)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    except OSError as cause:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"{path} cannot be written ({cause}); make room, then start again") from cause
+
+
+def _table(history: tuple[dict[str, float], ...]) -> str:
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, HISTORY_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in history)
+    return lines.getvalue()
 
 
 def new_run(runs: Path, recipe: Recipe, now: datetime) -> RunFolder:

@@ -61,6 +61,19 @@ class Encoder:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """`--resume RUN`: the run's own checkpoint brings all weights when the training is taken up."""
+
+    words: str
+    ancestry: tuple[str, ...]
+    backbone: str | None = None
+
+    def check(self, backbone_name: str) -> None: ...
+
+    def load_into(self, model: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Descendant:
     """`--from BUNDLE`: all weights of an exported model."""
 

@@ -10,23 +10,55 @@ from typing import Any
 
 from trainer.backbones import backbone
 from trainer.datasets.samples import Sample, data_digest, grouped, hold_out
+from trainer.device import has_gpu, numbers_in, precision
 from trainer.evaluate import by_dataset, summary
-from trainer.fit import Session, Trained
+from trainer.fit import Trained
 from trainer.losses import loss
 from trainer.recipe import Recipe
-from trainer.runs import RunFolder, RunRecord, SourceRecord, new_run
+from trainer.runs import RunError, RunFolder, RunRecord, SourceRecord, new_run
 from trainer.start import Start
 from trainer.unet import build
 
 
 def begin(
-    recipe: Recipe, samples: Sequence[Sample], runs: Path, seed: int, start: Start, now: datetime
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    diameters: Mapping[str, float],
+    runs: Path,
+    seed: int,
+    start: Start,
+    now: datetime,
 ) -> tuple[RunFolder, RunRecord]:
     """A new run below `runs`. What cannot be trained (loss, too few groups, weights) is refused before it is made."""
     loss(recipe.loss)
-    hold_out(samples, recipe.held_out, seed)
     start.check(recipe.backbone)
+    sources = sources_of(recipe, samples, diameters, seed)
     folder = new_run(runs, recipe, now)
+    record = new_record(folder, recipe, samples, sources, seed, start, now.isoformat(timespec="seconds"))
+    return folder, record
+
+
+def resume(folder: RunFolder, samples: Sequence[Sample]) -> RunRecord:
+    """The record of a run that was cut off. Raises RunError where it cannot go on, or not on these pictures."""
+    record = folder.load()
+    if folder.checkpoint() is None:
+        state = "is finished" if record.score is not None else "was cut off before its first epoch ended"
+        raise RunError(f"the run {folder.path} {state}: there is nothing to go on from")
+    if record.data_sha256 != data_digest(samples):
+        raise RunError(f"the run {folder.path} was begun on other pictures or masks; start a new one")
+    return record
+
+
+def new_record(
+    folder: RunFolder,
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    sources: dict[str, SourceRecord],
+    seed: int,
+    start: Start,
+    created_at: str,
+) -> RunRecord:
+    """The record of a run before its first step, saved."""
     record = RunRecord(
         run_id=folder.path.name,
         recipe=recipe,
@@ -34,12 +66,25 @@ def begin(
         weights=start.words,
         ancestry=start.ancestry,
         data_sha256=data_digest(samples),
-        sources={},
-        created_at=now.isoformat(timespec="seconds"),
+        sources=sources,
+        created_at=created_at,
         package_version=version("wbc-station"),
     )
     folder.save(record)
-    return folder, record
+    return record
+
+
+def sources_of(
+    recipe: Recipe, samples: Sequence[Sample], diameters: Mapping[str, float], seed: int
+) -> dict[str, SourceRecord]:
+    """What is trained on, by data set. Raises DataError where there are too few groups to hold some out."""
+    held = {name: len(own) for name, own in grouped(hold_out(samples, recipe.held_out, seed)[1]).items()}
+    return {
+        name: SourceRecord(
+            images=len(own) - held.get(name, 0), held_out=held.get(name, 0), cell_diameter_px=diameters[name]
+        )
+        for name, own in grouped(samples).items()
+    }
 
 
 def new_model(record: RunRecord, start: Start) -> Any:
@@ -47,28 +92,16 @@ def new_model(record: RunRecord, start: Start) -> Any:
     import keras
 
     keras.utils.set_random_seed(record.seed)
-    model = build(backbone(record.recipe.backbone))
-    start.load_into(model)
+    with numbers_in(precision(record.recipe, has_gpu())):
+        model = build(backbone(record.recipe.backbone))
+        start.load_into(model)
     return model
 
 
-def finish(
-    record: RunRecord,
-    samples: Sequence[Sample],
-    diameters: Mapping[str, float],
-    session: Session,
-    trained: Trained,
-) -> RunRecord:
-    """The record with what was trained on and how it scored, saved."""
-    held = {name: len(own) for name, own in grouped(session.held_out).items()}
-    sources = {
-        name: SourceRecord(
-            images=len(own) - held.get(name, 0), held_out=held.get(name, 0), cell_diameter_px=diameters[name]
-        )
-        for name, own in grouped(samples).items()
-    }
+def finish(record: RunRecord, folder: RunFolder, trained: Trained) -> RunRecord:
+    """The record with how the run scored, saved."""
     metrics = {f"held-out rows of {name}, scale told": summary(own) for name, own in by_dataset(trained.scores).items()}
-    changes = {"sources": sources, "best_epoch": trained.best_epoch, "score": trained.score, "metrics": metrics}
+    changes = {"best_epoch": trained.best_epoch, "score": trained.score, "metrics": metrics}
     finished = record.model_copy(update=changes)
-    session.folder.save(finished)
+    folder.save(finished)
     return finished

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -25,7 +29,6 @@ TRAINING = ("keras",)
 EXPORTING = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxslim")
 
 data_argument = click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
-layout_option = click.option("--layout", help="Layout of DATA; by default the first that recognises the folder.")
 runs_option = click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of training runs."
 )
@@ -42,6 +45,35 @@ cell_diameter_option = click.option(
 )
 
 
+def layout_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--layout, --palette and --tolerance, handed to the command as one word `layout` (see trainer.datasets)."""
+
+    @click.option("--layout", help="Layout of DATA; by default the first that recognises the folder.")
+    @click.option(
+        "--palette", metavar="VALUE=NAME,...", help="What mask values mean: background, cytoplasm, nucleus, ..."
+    )
+    @click.option("--tolerance", type=click.IntRange(0, 127), help="Of --palette, per channel.")
+    @wraps(command)
+    def told(*arguments: Any, layout: str | None, palette: str | None, tolerance: int | None, **others: Any) -> Any:
+        return command(*arguments, layout=_layout_word(layout, palette, tolerance), **others)
+
+    return told
+
+
+def _layout_word(layout: str | None, palette: str | None, tolerance: int | None) -> str | None:
+    if palette is None:
+        if tolerance is not None:
+            raise click.UsageError("--tolerance belongs to a --palette")
+        return layout
+    from trainer.datasets.encodings import MaskError, palette_of
+
+    text = palette if tolerance is None else f"{palette}~{tolerance}"
+    try:
+        return f"{layout or 'palette'}:{palette_of(text)}"
+    except MaskError as cause:
+        raise click.UsageError(str(cause)) from cause
+
+
 def need(*modules: str) -> None:
     """Raise TrainingMissing where the extra `train` is not installed; keep TensorFlow's start quiet where it is."""
     if missing := [name for name in modules if find_spec(name) is None]:
@@ -50,6 +82,8 @@ def need(*modules: str) -> None:
             "(in a clone: pip install '.[train]')"
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # The same recipe, data and seed shall give the same figures; sums over threads differ otherwise.
+    os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
 
 
 def samples_of(
@@ -86,3 +120,20 @@ def model_name(output: Path, name: str | None) -> str:
     if not output.absolute().parent.is_dir():
         raise click.UsageError(f"there is no folder {output.absolute().parent} for the bundle")
     return chosen
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the first asks to end after the epoch, the second ends at once."""
+    pressed = threading.Event()
+
+    def ask(*_: object) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+        click.echo("ending after this epoch; Ctrl-C again ends at once", err=True)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from trainer.cli.context import (
@@ -16,6 +17,7 @@ from trainer.cli.context import (
     cell_diameter_option,
     data_argument,
     diameters_of,
+    interruptible,
     layout_option,
     model_name,
     need,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     "--weights-dir", type=click.Path(path_type=Path), help="Folder with ImageNet weights (default ./weights)."
 )
 @click.option("--from", "parent", type=click.Path(path_type=Path), help="Go on from the weights of this bundle.")
+@click.option("--resume", "resumed", metavar="RUN", help="Go on with a run that was cut off, as it was begun.")
 @cell_diameter_option
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -58,6 +61,7 @@ def command(
     weights: str | None,
     weights_dir: Path | None,
     parent: Path | None,
+    resumed: str | None,
     cell_diameter: tuple[str, ...],
     epochs: int | None,
     seed: int,
@@ -67,36 +71,53 @@ def command(
     """Train a network on the folders DATA.
 
     Pictures are divided by group, brought to one cell size and augmented; training stops when whole held-out pictures
-    no longer improve.
+    no longer improve. Ctrl-C ends it after the epoch, with the best weights so far; a run that was killed goes on
+    with --resume.
 
     \b
     Example:
       trainer fit my-images --weights-dir weights -o my-model.zip
       trainer fit data/bccd data/zheng --splits data/splits.csv
       trainer fit my-images --recipe refine --from "$(station model path)" -o better.zip
+      trainer fit my-images --resume 20261124T101500-mobilenet_v2-cross-entropy-dice
     """
     need(*(EXPORTING if output else TRAINING))
     if output:
         model_name(output, None)
     from trainer.datasets.samples import joined_by_content
-    from trainer.display import figures_table, show
     from trainer.recipe import read_recipe
     from trainer.training import begin
 
-    start = _start(weights, weights_dir, parent)
-    recipe = read_recipe(recipe_name, backbone=backbone or start.backbone, loss=loss, epochs=epochs)
+    console = Console(markup=False, highlight=False)
     samples = joined_by_content(samples_of(data, layout, splits, "train"))
-    diameters = diameters_of(samples, cell_diameter)
-    folder, record = begin(recipe, samples, runs, seed, start, datetime.now(UTC))
-    console = Console(markup=False)
-    console.print(
-        f"run {folder.path}: {len(samples)} pictures, {recipe.backbone}, {recipe.loss}, from {start.words}",
-        soft_wrap=True,
-    )
-    record = _trained(samples, diameters, record, folder, start, console)
-    show(figures_table(record.metrics, f"held-out pictures, best epoch {record.best_epoch}"))
+    if resumed:
+        folder, record, start = _taken_up(resumed, runs, samples)
+    else:
+        start = _start(weights, weights_dir, parent)
+        recipe = read_recipe(recipe_name, backbone=backbone or start.backbone, loss=loss, epochs=epochs)
+        diameters = diameters_of(samples, cell_diameter)
+        folder, record = begin(recipe, samples, diameters, runs, seed, start, datetime.now(UTC))
+    train_shown(samples, record, folder, start, console)
     if output:
         export_bundle(folder, output, console)
+
+
+def _told(*names: str) -> list[str]:
+    """Those of the options that the user gave."""
+    context = click.get_current_context()
+    return [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+
+
+def _taken_up(run: str, runs: Path, samples: Sequence[Sample]) -> tuple[RunFolder, RunRecord, Start]:
+    from trainer.runs import open_run
+    from trainer.start import Kept
+    from trainer.training import resume
+
+    if told := _told("backbone", "loss", "recipe_name", "weights", "parent", "cell_diameter", "epochs", "seed"):
+        raise click.UsageError(f"--resume goes on as the run was begun: leave {', '.join(told)} away")
+    folder = open_run(runs, run)
+    record = resume(folder, samples)
+    return folder, record, Kept(record.weights, record.ancestry)
 
 
 def _start(weights: str | None, weights_dir: Path | None, parent: Path | None) -> Start:
@@ -110,22 +131,26 @@ def _start(weights: str | None, weights_dir: Path | None, parent: Path | None) -
     return descendant(parent)
 
 
-def _trained(
-    samples: Sequence[Sample],
-    diameters: dict[str, float],
-    record: RunRecord,
-    folder: RunFolder,
-    start: Start,
-    console: Console,
-) -> RunRecord:
-    from trainer.display import TrainingBar, progress
+def train_shown(
+    samples: Sequence[Sample], record: RunRecord, folder: RunFolder, start: Start, console: Console
+) -> None:
+    """Train a run that was begun, with bars and lines, and show how it scored."""
+    from trainer.display import TrainingBar, figures_table, progress, show
     from trainer.fit import prepare, train
     from trainer.training import finish, new_model
 
+    console.print(
+        f"run {folder.path}: {len(samples)} pictures, {record.recipe.backbone}, {record.recipe.loss}, "
+        f"from {record.weights}",
+        soft_wrap=True,
+    )
+    diameters = {name: source.cell_diameter_px for name, source in record.sources.items()}
     with progress(console) as bar:
         task = bar.add_task("reading pictures", total=len(samples) + record.recipe.painted_fields)
         session = prepare(samples, diameters, record, folder, lambda: bar.advance(task))
     model = new_model(record, start)
-    with TrainingBar(console, record.recipe.steps_per_epoch, record.recipe.epochs) as watcher:
-        trained = train(model, session, watcher)
-    return finish(record, samples, diameters, session, trained)
+    steps, epochs = record.recipe.steps_per_epoch, record.recipe.epochs
+    with interruptible() as stopping, TrainingBar(console, steps, epochs) as watcher:
+        trained = train(model, session, watcher, stopping)
+    finished = finish(record, folder, trained)
+    show(figures_table(finished.metrics, f"held-out pictures, best epoch {finished.best_epoch}"))
