@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from trainer.evaluate import REGIONS, ImageScore, count_score, pooled, region_score
+from trainer.evaluate import REGIONS, ImageScore, count_score, pooled, region_score, selection_score
+from trainer.task import Outcome, Task
 
 _WIDE = 400  # columns
 
@@ -91,3 +92,63 @@ class TrainingBar:
             f"epoch {row['epoch']:.0f}/{self.epochs}  loss {row['loss']:.4f}  score {row['score']:.4f}"
             f"{' (best)' if is_best else ''}  {row['seconds']:.0f} s, {waiting:.1%} of it waiting for data"
         )
+
+
+@dataclass
+class ComparisonBar:
+    """Shows a comparison: a bar in seconds of training on a terminal, one line per finished training everywhere."""
+
+    console: Console
+    epochs: int  # per training, at most
+    total: int = 0
+    bar: Progress = field(init=False)
+    task: TaskID = field(init=False)
+    done: dict[Task, float] = field(default_factory=dict)  # seconds that each took
+    left: list[Task] = field(default_factory=list)
+
+    def __enter__(self) -> ComparisonBar:
+        self.bar = progress(self.console)
+        self.task = self.bar.add_task("comparing", total=None)
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def planned(self, tasks: Sequence[Task], done: Mapping[Task, Outcome]) -> None:
+        self.total = len(tasks)
+        self.done = {task: outcome.seconds for task, outcome in done.items()}
+        self.left = [task for task in tasks if task not in done]
+        self.console.print(f"{len(tasks)} trainings, {len(done)} of them done before")
+
+    def running(self, epochs: Mapping[Task, int]) -> None:
+        expected = {task: expected_seconds(task, self.done) for task in self.left}
+        under_way = sum(expected[task] * done / self.epochs for task, done in epochs.items() if task in expected)
+        past = sum(self.done.values())
+        names = ", ".join(f"{task.folder_name} {done}/{self.epochs}" for task, done in epochs.items() if done)
+        self.bar.update(
+            self.task,
+            total=past + sum(expected.values()),
+            completed=past + under_way,
+            description=f"{len(self.done)}/{self.total} done  {names[:60]}",
+        )
+
+    def finished(self, outcome: Outcome) -> None:
+        self.done[outcome.task] = outcome.seconds
+        self.left.remove(outcome.task)
+        score = selection_score([picture.score() for picture in outcome.pictures])
+        self.console.print(
+            f"{len(self.done)}/{self.total}  {outcome.task.folder_name}: score {score:.4f} on its test part, "
+            f"best epoch {outcome.best_epoch} of {len(outcome.curve)}, {outcome.seconds:.0f} s"
+        )
+
+    def failed(self, task: Task, reason: str) -> None:
+        self.left.remove(task)
+        self.console.print(f"FAILED  {task.folder_name}: {reason}")
+
+
+def expected_seconds(task: Task, done: Mapping[Task, float]) -> float:
+    """How long a training will take: as the finished ones of its backbone did, else as all did; 1 before any."""
+    alike = [seconds for other, seconds in done.items() if other.backbone == task.backbone]
+    known = alike or list(done.values())
+    return sum(known) / len(known) if known else 1.0

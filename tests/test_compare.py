@@ -1,0 +1,251 @@
+"""`trainer compare` on painted fields: it goes on wherever it was cut off, and names what it cannot do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from station.demo.smear import SmearRecipe, paint
+from trainer.cli import main
+from trainer.datasets import open_dataset
+from trainer.folds import group_folds
+
+TINY = """
+name = "tiny"
+cell_diameter_px = 32
+crop_px = 64
+batch = 4
+steps_per_epoch = 6
+epochs = 4
+frozen_epochs = 1
+learning_rate = 3e-3
+held_out = 0.25
+painted_fields = 2
+bn_batches = 4
+"""
+PATIENCE_SECONDS = 300.0  # far more than an epoch takes on a busy machine
+
+Arguments = Callable[[Path], list[str]]
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "fields"
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for seed in range(8):
+        field = paint(SmearRecipe(width=160, height=120, cell_diameter_px=50, wbc=2, seed=seed))
+        assert cv2.imwrite(str(folder / "images" / f"{seed}.png"), np.ascontiguousarray(field.image[..., ::-1]))
+        assert cv2.imwrite(str(folder / "masks" / f"{seed}.png"), field.labels)
+    (folder / "groups.csv").write_text("id,group\n0,a\n1,a\n2,b\n3,b\n4,c\n5,c\n6,d\n7,d\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory, fields: Path) -> Arguments:
+    """The command line of a tiny comparison that keeps its runs in a folder of choice."""
+    recipe = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    recipe.write_text(TINY)
+
+    def arguments(runs: Path) -> list[str]:
+        chosen = ["--backbones", "unet", "--losses", "dice", "--folds", "2", "--weights", "none"]
+        return ["compare", str(fields), *chosen, "--recipe", str(recipe), "--runs", str(runs)]
+
+    return arguments
+
+
+def started(arguments: list[str]) -> subprocess.Popen[str]:
+    code = "from trainer.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for(seen: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not seen():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def checkpoints(runs: Path) -> list[Path]:
+    return sorted(runs.glob("compare-*/*/epoch-*.weights.h5"))
+
+
+def final_table(runs: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All figures of the ledger but the measured times."""
+    queries = {
+        "outcomes": "select comparison, backbone, loss, start, fold, seed, best_epoch, steps, parameters from outcomes",
+        "pictures": "select * from pictures",
+        "epochs": "select comparison, backbone, loss, start, fold, seed, epoch, mean_loss, score from epochs",
+        "failures": "select * from failures",
+    }
+    with sqlite3.connect(runs / "ledger.db") as ledger:
+        return {name: sorted(ledger.execute(query)) for name, query in queries.items()}
+
+
+def test_a_killed_comparison_ends_in_the_same_table_as_an_undisturbed_one(
+    tmp_path: Path, comparison: Arguments
+) -> None:
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    process = started(comparison(undisturbed))
+    assert process.wait() == 0, process.communicate()[0]
+
+    killed = started(comparison(disturbed))
+    wait_for(lambda: bool(checkpoints(disturbed)), killed)
+    killed.kill()
+    killed.wait()
+
+    asked = started(comparison(disturbed))
+    wait_for(lambda: any("0003" in path.name for path in checkpoints(disturbed)), asked)
+    asked.send_signal(signal.SIGINT)
+    output, _ = asked.communicate()
+    assert asked.returncode == 1
+    assert "ending after this epoch" in output
+    assert "are not done; start the same command again to go on" in output
+
+    last = started(comparison(disturbed))
+    output, _ = last.communicate()
+    assert last.returncode == 0, output
+    table = final_table(undisturbed)
+    assert final_table(disturbed) == table
+    assert len(table["outcomes"]) == 2 and len(table["pictures"]) == 8 and not table["failures"]
+    assert not checkpoints(disturbed)
+
+    again = CliRunner().invoke(main, comparison(disturbed))
+    assert again.exit_code == 0
+    assert "2 of them done before" in again.output
+    assert final_table(disturbed) == table
+
+
+def test_a_task_does_not_outlive_its_comparison(tmp_path: Path, comparison: Arguments) -> None:
+    process = started(comparison(tmp_path))
+    wait_for(lambda: any(tmp_path.glob("compare-*/*/order.pickle")), process)
+    (order,) = tmp_path.glob("compare-*/*/order.pickle")
+
+    def working() -> bool:
+        return bool(_processes_with(str(order)))
+
+    wait_for(working, process)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while working():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_ray_cluster_does_the_same_tasks(tmp_path: Path, comparison: Arguments) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    process = started([*comparison(tmp_path), "--ray", "local", "--epochs", "2"])
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    table = final_table(tmp_path)
+    assert len(table["outcomes"]) == 2 and len(table["pictures"]) == 8 and not table["failures"]
+
+
+def _processes_with(word: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and word.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:
+            continue  # it ended meanwhile
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def test_folds_never_part_a_group_and_test_every_picture_once(fields: Path) -> None:
+    samples = open_dataset(fields)
+    folds = group_folds(samples, 4)
+    assert sorted(s.id for fold in folds for s in fold.test) == sorted(s.id for s in samples)
+    for fold in folds:
+        assert not {s.group for s in fold.test} & {s.group for s in fold.training}
+        assert len(fold.test) == 2
+    assert folds == group_folds(samples[::-1], 4)  # whatever order the pictures come in
+    assert folds != group_folds(samples, 4, seed=1)
+
+
+def refused(arguments: list[str]) -> str:
+    result = CliRunner().invoke(main, arguments)
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code != 0
+    return result.stderr.strip().splitlines()[-1]
+
+
+def test_more_folds_than_groups_are_refused(tmp_path: Path, comparison: Arguments) -> None:
+    arguments = [*comparison(tmp_path / "runs"), "--folds", "5"]
+    assert "8 pictures in 4 groups cannot be divided into 5 folds" in refused(arguments)
+    assert not list(tmp_path.glob("runs/compare-*"))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--backbones", "resnet"], "there is no backbone 'resnet'; known: unet"),
+        (["--losses", "hinge"], "there is no loss 'hinge'; known: cross_entropy"),
+        (["--backbones", "mobilenet", "--weights", "imagenet"], "put MobileNet_notop.weights.h5"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_any_work(
+    tmp_path: Path, comparison: Arguments, more: list[str], said: str
+) -> None:
+    assert said in refused([*comparison(tmp_path), *more])
+
+
+def masks(fields: Path, folder: Path, change: Callable[[int, np.ndarray], np.ndarray]) -> Path:
+    """The fields with other masks."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for number, path in enumerate(sorted((fields / "images").iterdir())):
+        (folder / "images" / path.name).write_bytes(path.read_bytes())
+        mask = cv2.imread(str(fields / "masks" / path.name), cv2.IMREAD_UNCHANGED)
+        assert cv2.imwrite(str(folder / "masks" / path.name), change(number, mask))
+    return folder
+
+
+def test_masks_without_any_cell_are_refused(tmp_path: Path, fields: Path) -> None:
+    empty = masks(fields, tmp_path / "empty", lambda _, mask: mask * 0)
+    said = refused(["compare", str(empty), "--folds", "2", "--weights", "none", "--runs", str(tmp_path / "runs")])
+    assert "no mask holds a whole white blood cell" in said
+
+
+def test_a_class_that_is_missing_in_a_fold_is_refused(tmp_path: Path, fields: Path) -> None:
+    one = masks(fields, tmp_path / "one", lambda number, mask: mask if number == 0 else np.minimum(mask, 1))
+    said = refused(["compare", str(one), "--folds", "2", "--weights", "none", "--runs", str(tmp_path / "runs")])
+    assert "no mask in the t" in said and "holds any nucleus" in said
+
+
+def test_an_empty_folder_and_a_single_picture_are_refused(tmp_path: Path, fields: Path) -> None:
+    (tmp_path / "none").mkdir()
+    common = ["--folds", "2", "--weights", "none", "--runs", str(tmp_path / "runs")]
+    assert "none of the known layouts" in refused(["compare", str(tmp_path / "none"), *common])
+    single = masks(fields, tmp_path / "single", lambda _, mask: mask)
+    for path in [*(single / "images").iterdir(), *(single / "masks").iterdir()]:
+        if path.stem != "0":
+            path.unlink()
+    assert "1 pictures in 1 groups cannot be divided" in refused(["compare", str(single), *common])
+
+
+def test_a_training_that_fails_is_named_and_the_others_go_on(tmp_path: Path, comparison: Arguments) -> None:
+    recipe = tmp_path / "wild.toml"
+    recipe.write_text(TINY.replace("3e-3", "1e30"))
+    arguments = [*comparison(tmp_path / "runs"), "--recipe", str(recipe), "--jobs", "2"]
+    result = CliRunner().invoke(main, arguments, env={"COLUMNS": "400"})
+    assert result.exit_code == 1
+    assert result.output.count("FAILED") == 2
+    assert "the loss was no longer finite in epoch 1" in result.output
+    assert len(final_table(tmp_path / "runs")["failures"]) == 2

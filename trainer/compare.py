@@ -1,0 +1,164 @@
+"""A comparison: backbones x losses x folds x seeds, each a task that is done once, whatever happens in between."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from trainer.backbones import IMAGENET, NO_WEIGHTS, backbone
+from trainer.datasets.samples import Sample, data_digest, grouped
+from trainer.folds import Fold, group_folds
+from trainer.ledger import Ledger, Request, Setting
+from trainer.losses import loss
+from trainer.recipe import Recipe
+from trainer.runs import RunFolder
+from trainer.start import Encoder
+from trainer.task import Order, Outcome, Paused, Task
+from trainer.workers import WorkerError, Workers
+
+AVAILABLE = "available"  # ImageNet weights where their file is there, random values elsewhere
+_GLANCE_SECONDS = 1.0  # how often running tasks are looked at
+
+Stopping: TypeAlias = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be compared."""
+
+    recipe: Recipe
+    samples: Sequence[Sample]
+    diameters: dict[str, float]
+    backbones: tuple[str, ...]
+    losses: tuple[str, ...]
+    folds: int
+    only_folds: int | None  # the first so many of them
+    seeds: int
+    weights: str  # imagenet, none or available
+    weights_dir: Path | None
+
+
+class Watcher(Protocol):
+    """Who is told how a comparison goes."""
+
+    def planned(self, tasks: Sequence[Task], done: Mapping[Task, Outcome]) -> None: ...
+    def running(self, epochs: Mapping[Task, int]) -> None: ...
+    def finished(self, outcome: Outcome) -> None: ...
+    def failed(self, task: Task, reason: str) -> None: ...
+
+
+def setting_of(plan: Plan, request: Request, now: str) -> Setting:
+    """The identity of the comparison that a plan belongs to: more backbones, losses or seeds are still the same one."""
+    neutral = plan.recipe.model_copy(update={"backbone": "unet", "loss": "cross_entropy"})
+    data = data_digest(plan.samples)
+    groups = sorted((sample.dataset, sample.id, sample.group) for sample in plan.samples)
+    identity = json.dumps([neutral.digest, data, groups, plan.folds, sorted(plan.diameters.items())])
+    return Setting(
+        id=hashlib.sha256(identity.encode()).hexdigest()[:12],
+        recipe=neutral.model_dump_json(),
+        data_sha256=data,
+        folds=plan.folds,
+        cell_diameters=plan.diameters,
+        sources={name: len(own) for name, own in grouped(plan.samples).items()},
+        folders=tuple(sorted({str(sample.image.parent.absolute()) for sample in plan.samples})),
+        request=request,
+        created_at=now,
+        package_version=version("wbc-station"),
+    )
+
+
+def tasks_of(plan: Plan) -> list[Task]:
+    """All tasks, fold by fold, so that an early look compares everything on the same pictures.
+
+    Raises LossError or WeightsError, before any work, for what cannot be trained.
+    """
+    for name in plan.losses:
+        loss(name)
+    starts = {name: _start(plan, name) for name in plan.backbones}
+    return [
+        Task(backbone=encoder, loss=one, start=starts[encoder], fold=fold, seed=seed)
+        for seed in range(plan.seeds)
+        for fold in range(1, (plan.only_folds or plan.folds) + 1)
+        for one in plan.losses
+        for encoder in plan.backbones
+    ]
+
+
+def compare(
+    plan: Plan, setting: Setting, ledger: Ledger, runs: Path, workers: Workers, watcher: Watcher, stopping: Stopping
+) -> list[Outcome]:
+    """Do what is not done, keep it in the ledger, return the outcomes of the plan's tasks.
+
+    A task that failed is noted with its reason; the others go on.
+    """
+    tasks = tasks_of(plan)
+    done = {outcome.task: outcome for outcome in ledger.outcomes(setting.id) if outcome.task in tasks}
+    folds = group_folds(plan.samples, plan.folds)
+    home = runs / f"compare-{setting.id}"
+    watcher.planned(tasks, done)
+    waiting: dict[Future[Outcome], Order] = {}
+    for task in tasks:
+        if task not in done:
+            order = order_of(plan, setting, task, folds[task.fold - 1], home)
+            waiting[workers.submit(order)] = order
+    while waiting:
+        if stopping():
+            workers.stop()
+        ended, _ = wait(waiting, timeout=_GLANCE_SECONDS, return_when=FIRST_COMPLETED)
+        for future in ended:
+            order = waiting.pop(future)
+            outcome = _collected(future, order, setting, ledger, watcher)
+            if outcome:
+                done[order.task] = outcome
+        watcher.running({order.task: _epochs(order.folder) for order in waiting.values()})
+    return [done[task] for task in tasks if task in done]
+
+
+def order_of(plan: Plan, setting: Setting, task: Task, fold: Fold, home: Path) -> Order:
+    """All that a worker needs for a task."""
+    return Order(
+        task=task,
+        recipe=plan.recipe.model_copy(update={"backbone": task.backbone, "loss": task.loss}),
+        weights_dir=plan.weights_dir,
+        fold=fold,
+        diameters=plan.diameters,
+        folder=(home / task.folder_name).absolute(),
+        created_at=setting.created_at,
+    )
+
+
+def _collected(
+    future: Future[Outcome], order: Order, setting: Setting, ledger: Ledger, watcher: Watcher
+) -> Outcome | None:
+    try:
+        outcome = future.result()
+    except Paused:
+        return None
+    except WorkerError as failure:
+        ledger.fail(setting.id, order.task, str(failure))
+        watcher.failed(order.task, str(failure))
+        return None
+    ledger.finish(setting.id, outcome)
+    watcher.finished(outcome)
+    return outcome
+
+
+def _start(plan: Plan, name: str) -> str:
+    row = backbone(name)
+    if plan.weights == AVAILABLE:
+        there = row.imagenet_file and ((plan.weights_dir or Path("weights")) / row.imagenet_file).is_file()
+        return IMAGENET if there else NO_WEIGHTS
+    Encoder(plan.weights, plan.weights_dir).check(name)
+    return plan.weights
+
+
+def _epochs(folder: Path) -> int:
+    """How many epochs a task has behind it."""
+    state = RunFolder(folder).checkpoint()
+    return state.epochs if state else 0

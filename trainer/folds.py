@@ -1,0 +1,57 @@
+"""Group k-fold: every picture is tested once, and no neighbour of it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from station.contract.manifest import CLASSES, CYTOPLASM, NUCLEUS
+from trainer.datasets.samples import DataError, Sample, grouped
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One division: `training` is learned from (part of it held out for stopping), `test` is scored once at the end."""
+
+    training: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+def group_folds(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Fold]:
+    """`count` folds of whole groups, each with about the same share of every data set.
+
+    Raises DataError where a data set has fewer groups than folds, or a fold would lack a class.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    for name, own in grouped(samples).items():
+        groups = len({sample.group for sample in own})
+        if groups < count:
+            raise DataError(
+                f"{name}: {len(own)} pictures in {groups} groups cannot be divided into {count} folds; "
+                "use fewer --folds, or more pictures (groups.csv says which belong together)"
+            )
+    ordered = sorted(samples, key=lambda sample: (sample.dataset, sample.id))
+    sets, groups_of = [s.dataset for s in ordered], [s.group for s in ordered]
+    divide = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    folds = [
+        Fold(tuple(ordered[i] for i in training), tuple(ordered[i] for i in test))
+        for training, test in divide.split(ordered, sets, groups_of)
+    ]
+    for number, fold in enumerate(folds, start=1):
+        _demand_classes(fold.training, f"the training part of fold {number}")
+        _demand_classes(fold.test, f"the test part of fold {number}")
+    return folds
+
+
+def _demand_classes(samples: Sequence[Sample], where: str) -> None:
+    """Dice of a class that nobody labelled says nothing, so such a division is refused before any work."""
+    missing = {NUCLEUS, CYTOPLASM}
+    for sample in samples:
+        missing -= set(sample.read()[1].ravel().tolist())
+        if not missing:
+            return
+    raise DataError(
+        f"no mask in {where} holds any {' or '.join(CLASSES[one] for one in sorted(missing))}; "
+        "use fewer --folds, or look at the masks with `trainer data check`"
+    )

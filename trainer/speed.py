@@ -1,0 +1,95 @@
+"""How long one picture takes this machine's engine: a figure of the architecture, whatever the weights."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+
+from station.contract.bundle import bundle_of, sha256_of
+from station.contract.imaging import frame_for
+from station.contract.manifest import Manifest, NetworkFile, Provenance
+from station.engines import open_engine
+from trainer.backbones import backbone
+from trainer.conversion import to_onnx
+from trainer.datasets.samples import Sample
+from trainer.ledger import Speed
+from trainer.recipe import Recipe
+from trainer.unet import build
+
+ENGINE = "onnxruntime"
+_NETWORK_FILE = "network.onnx"
+_WARM_UP, _TIMED = 3, 15  # calls
+
+
+def measure(name: str, recipe: Recipe, size: tuple[int, int], now: Callable[[], float]) -> Speed:
+    """Time the network of an encoder on one picture of `size` (width, height at network scale, px), batch 1.
+
+    `now` is a clock in seconds. The network alone: decoding, scaling and separation cost the same for every encoder.
+    """
+    import keras
+
+    row = backbone(name)
+    model = build(row)
+    data = to_onnx(model)
+    parameters = int(model.count_params())
+    keras.backend.clear_session()
+    engine = open_engine(bundle_of(_manifest(recipe, row.stride, data), {_NETWORK_FILE: data}), ENGINE)
+    width, height = (-(-length // row.stride) * row.stride for length in size)
+    tile = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
+    seconds = []
+    for _ in range(_WARM_UP + _TIMED):
+        began = now()
+        engine(tile)
+        seconds.append(now() - began)
+    return Speed(
+        backbone=name,
+        engine=ENGINE,
+        machine=machine(),
+        picture=f"{size[0]}x{size[1]}",
+        milliseconds=1000 * median(seconds[_WARM_UP:]),
+        parameters=parameters,
+    )
+
+
+def typical_size(samples: Sequence[Sample], diameters: dict[str, float], recipe: Recipe) -> tuple[int, int]:
+    """(width, height) at network scale, px, of the picture with the median area."""
+    sizes = sorted((_network_size(sample, diameters[sample.dataset], recipe) for sample in samples), key=np.prod)
+    return sizes[len(sizes) // 2]
+
+
+def machine() -> str:
+    """What the figures were measured on, in words."""
+    names = (line.partition(":")[2] for line in _cpu_lines() if line.startswith("model name"))
+    return f"{next(names, platform.processor() or platform.machine()).strip()}, {cv2.getNumberOfCPUs()} cores"
+
+
+def _cpu_lines() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def _network_size(sample: Sample, diameter: float, recipe: Recipe) -> tuple[int, int]:
+    height, width = sample.read()[0].shape[:2]
+    frame = frame_for(height, width, diameter, recipe.network_scale(1))
+    return frame.network_width, frame.network_height
+
+
+def _manifest(recipe: Recipe, stride: int, data: bytes) -> Manifest:
+    """Just enough for an engine to open the network."""
+    nobody = Provenance(
+        backbone=recipe.backbone,
+        loss=recipe.loss,
+        recipe_sha256=recipe.digest,
+        data_sha256="0" * 64,
+        seed=0,
+        trained_on=(),
+        created_at="",
+        package_version="",
+    )
+    network = NetworkFile(file=_NETWORK_FILE, precision="float32", sha256=sha256_of(data))
+    return Manifest(name="timed", scale=recipe.network_scale(stride), networks=(network,), provenance=nobody)

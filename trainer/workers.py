@@ -1,0 +1,162 @@
+"""Where the tasks of a comparison run: processes of this machine, or a Ray cluster. Both give futures of outcomes."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+from station.contract.errors import StationError
+from trainer.runs import write_whole
+from trainer.task import PAUSED, STOP, Order, Outcome, Paused, outcome_of, perform
+
+
+class WorkerError(StationError):
+    """A task that ended without an outcome, or workers that cannot be had."""
+
+
+class Workers(Protocol):
+    """Who does the tasks."""
+
+    def submit(self, order: Order) -> Future[Outcome]:
+        """Do it when there is room. The future raises Paused or WorkerError."""
+        ...
+
+    def stop(self) -> None:
+        """Let running tasks end after their epoch, and begin no other."""
+        ...
+
+    def close(self) -> None:
+        """End what still runs, at once."""
+        ...
+
+
+class Processes:
+    """At most `jobs` at a time, each in a fresh process, so that none inherits memory or random state."""
+
+    def __init__(self, jobs: int) -> None:
+        self._threads = ThreadPoolExecutor(jobs)
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._stopping = False
+
+    def submit(self, order: Order) -> Future[Outcome]:
+        return self._threads.submit(self._perform, order)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopping = True
+            for process in self._running:
+                _tell(process, STOP)
+
+    def close(self) -> None:
+        with self._lock:
+            self._stopping = True
+            for process in self._running:
+                process.kill()
+        self._threads.shutdown(cancel_futures=True)
+
+    def _perform(self, order: Order) -> Outcome:
+        order.folder.mkdir(parents=True, exist_ok=True)
+        path = order.folder / "order.pickle"
+        write_whole(path, lambda partial: partial.write_bytes(pickle.dumps(order)))
+        log = order.folder / "log.txt"
+        with log.open("wb") as lines, self._started(str(path), lines) as process:
+            exit_code = process.wait()
+            with self._lock:
+                self._running.discard(process)
+        outcome = outcome_of(order.folder)
+        if outcome is not None:
+            return outcome
+        if exit_code == PAUSED:
+            raise Paused(f"{order.folder.name} stands after a whole epoch")
+        raise WorkerError(_reason(exit_code, log.read_text(encoding="utf-8", errors="replace")))
+
+    def _started(self, path: str, log: Any) -> subprocess.Popen[bytes]:
+        """In a session of its own: Ctrl-C reaches the comparison alone, which then says what shall happen."""
+        with self._lock:
+            if self._stopping:
+                raise Paused("not begun")
+            process = subprocess.Popen(
+                [sys.executable, "-c", "from trainer.task import main; main()", path],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._running.add(process)
+        return process
+
+
+class RayCluster:
+    """The same tasks on a Ray cluster whose machines see the data and the folder of runs under the same paths."""
+
+    def __init__(self, address: str) -> None:
+        """Raises WorkerError where Ray is not installed or nobody answers at the address."""
+        try:
+            import ray
+        except ImportError as cause:
+            raise WorkerError("--ray needs the extra ray: pip install 'wbc-station[train,ray]'") from cause
+        try:
+            ray.init(
+                address=None if address == "local" else address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": {"TF_DETERMINISTIC_OPS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}},
+            )
+        except (ConnectionError, ValueError, RuntimeError) as cause:
+            raise WorkerError(f"no Ray cluster answers at {address} ({cause})") from cause
+        self._ray = ray
+        # A process serves one task, so that none inherits memory or random state.
+        self._perform: Callable[[Order], Any] = ray.remote(max_calls=1)(perform).remote
+        self._references: list[Any] = []
+        self._stopping = False
+
+    def submit(self, order: Order) -> Future[Outcome]:
+        reference = self._perform(order)
+        self._references.append(reference)
+        result: Future[Outcome] = Future()
+        reference.future().add_done_callback(lambda done: self._hand_over(done, result))
+        return result
+
+    def _hand_over(self, done: Future[Outcome], result: Future[Outcome]) -> None:
+        """Ray's own errors become ours; a sentence of the task stays what it says."""
+        failure = done.exception()
+        if failure is None:
+            result.set_result(done.result())
+        elif isinstance(failure, self._ray.exceptions.TaskCancelledError) or self._stopping:
+            result.set_exception(Paused("cut off"))
+        else:
+            cause = getattr(failure, "cause", None) or failure
+            result.set_exception(WorkerError(str(cause).strip().splitlines()[-1]))
+
+    def stop(self) -> None:
+        """Ray cannot ask a task to end after its epoch: it is cut off, and goes on from the epoch before."""
+        self._stopping = True
+        for reference in self._references:
+            self._ray.cancel(reference, force=True)
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+
+def _tell(process: subprocess.Popen[bytes], word: bytes) -> None:
+    if process.stdin is None or process.poll() is not None:
+        return
+    try:
+        process.stdin.write(word)
+        process.stdin.flush()
+    except BrokenPipeError:
+        return  # it ended a moment ago
+
+
+def _reason(exit_code: int, log: str) -> str:
+    """Why a process ended without an outcome, in a sentence."""
+    if exit_code < 0:
+        return f"its process was ended by signal {-exit_code} (9: often for lack of memory; try fewer --jobs)"
+    lines = [line for line in log.splitlines() if line.strip()]
+    return lines[-1] if lines else f"its process ended with exit code {exit_code}"
