@@ -30,12 +30,15 @@ class Backbone:
     stride: int
     decoder: tuple[int, ...]  # filters per decoder stage, deepest first, one per halving
     application: str | None = None  # the class in keras.applications whose weights fit
+    preset: str | None = None  # of keras-hub's ResNetBackbone, whose weights fit our own residual stack
     imagenet_file: str | None = None
     bgr_layer: str | None = None  # a first convolution that was trained on BGR: its kernel is turned when loaded
 
     @property
     def imagenet_source(self) -> str:
         """Where the file comes from, in words."""
+        if self.preset:
+            return f"the preset {self.preset} of keras-hub"
         return f"keras.applications.{self.application}, saved without its top"
 
 
@@ -139,7 +142,11 @@ def _vgg(convolutions: int) -> tuple[str, ...]:
     return ("block1_conv2", "block2_conv2", *(f"block{depth}_conv{convolutions}" for depth in (3, 4, 5)))
 
 
-_RESNET50_TAPS = ("conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
+def _resnet_taps(third: int, fourth: int) -> tuple[str, ...]:
+    """Of keras.applications, which differ in the number of blocks at strides 8 and 16."""
+    return ("conv1_relu", "conv2_block3_out", f"conv3_block{third}_out", f"conv4_block{fourth}_out", "conv5_block3_out")
+
+
 _LIGHT, _WIDE = (192, 96, 64, 32, 16), (256, 128, 64, 32, 16)
 
 BACKBONES = {
@@ -162,15 +169,38 @@ BACKBONES = {
             application="MobileNetV2",
             imagenet_file="MobileNetV2_notop.weights.h5",
         ),
-        Backbone("resnet18", _resnet((2, 2, 2, 2)), stride=32, decoder=_WIDE),
-        Backbone("resnet34", _resnet((3, 4, 6, 3)), stride=32, decoder=_WIDE),
+        Backbone(
+            "resnet18",
+            _resnet((2, 2, 2, 2)),
+            stride=32,
+            decoder=_WIDE,
+            preset="resnet_18_imagenet",
+            imagenet_file="ResNet18_notop.weights.h5",
+        ),
+        Backbone(
+            "resnet34",
+            _resnet((3, 4, 6, 3)),
+            stride=32,
+            decoder=_WIDE,
+            preset="hf://timm/resnet34.a1_in1k",
+            imagenet_file="ResNet34_notop.weights.h5",
+        ),
         Backbone(
             "resnet50",
-            _application("ResNet50", _CAFFE, _RESNET50_TAPS),
+            _application("ResNet50", _CAFFE, _resnet_taps(4, 6)),
             stride=32,
             decoder=_WIDE,
             application="ResNet50",
             imagenet_file="ResNet50_notop.weights.h5",
+            bgr_layer="conv1_conv",
+        ),
+        Backbone(
+            "resnet152",
+            _application("ResNet152", _CAFFE, _resnet_taps(8, 36)),
+            stride=32,
+            decoder=_WIDE,
+            application="ResNet152",
+            imagenet_file="ResNet152_notop.weights.h5",
             bgr_layer="conv1_conv",
         ),
         Backbone(
@@ -219,8 +249,8 @@ def weights_file(row: Backbone, weights: str, weights_dir: Path | None) -> Path 
     path = (weights_dir or Path("weights")) / row.imagenet_file
     if not path.is_file():
         raise WeightsError(
-            f"the ImageNet weights of '{row.name}' are missing: put {row.imagenet_file} (from {row.imagenet_source}) "
-            f"into {path.parent}, name its folder with --weights-dir, "
-            "or train from random values with --weights none"
+            f"the ImageNet weights of '{row.name}' are missing: put {row.imagenet_file} (from {row.imagenet_source}, "
+            f"fetched by `trainer backbones --fetch {row.name}` where there is network) into {path.parent}, name its "
+            "folder with --weights-dir, or train from random values with --weights none"
         )
     return path

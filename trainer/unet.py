@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.backbones import Backbone, WeightsError
+from trainer.pretrained import encoder, is_untrained
 
 DECODER = "dec"
 
@@ -34,12 +35,11 @@ def build(row: Backbone, size: int | None = None) -> Any:
 
 
 def load_encoder(model: Any, row: Backbone, path: Path) -> None:
-    """Put pretrained weights (Keras 3, without top) into the model's encoder. Raises WeightsError if they misfit."""
-    import keras
+    """Put pretrained weights (Keras 3, without top) into the model's encoder.
 
-    donor = getattr(keras.applications, str(row.application))(
-        include_top=False, weights=None, input_shape=(None, None, 3)
-    )
+    Raises WeightsError if they misfit or are random values.
+    """
+    donor = encoder(row)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one line for each layer that does not fit, before the error
@@ -47,6 +47,11 @@ def load_encoder(model: Any, row: Backbone, path: Path) -> None:
     except (ValueError, OSError, zipfile.BadZipFile) as cause:
         first_line = str(cause).partition("\n")[0][:200]
         raise WeightsError(f"{path} does not hold the weights of '{row.name}' ({first_line})") from cause
+    if is_untrained(donor):
+        raise WeightsError(
+            f"{path} holds random values, no trained weights of '{row.name}': its statistics and biases are those of a "
+            "network that saw no picture; use another file or --weights none"
+        )
     for layer in donor.layers:
         if layer.weights:
             kernel, *rest = layer.get_weights()

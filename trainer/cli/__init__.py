@@ -13,8 +13,12 @@ from station.contract.errors import StationError
 # name -> what `trainer --help` says of it; the module of that name in this folder holds the command `command`
 COMMANDS = {
     "fit": "Train a network on folders of pictures and masks.",
+    "compare": "Compare encoders and losses by group k-fold, and go on where it was cut off.",
+    "results": "Show the tables of a comparison, and write its page.",
+    "pick": "Pick the best network of a comparison, say why, and train it for good.",
     "evaluate": "Score a bundle on whole pictures, through the same code as the station.",
     "export": "Export a run to a bundle that a station installs.",
+    "data": "Check data sets, and bring them into the default layout.",
     "backbones": "List the encoders and whether their ImageNet weights are present.",
 }
 
