@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from click.testing import CliRunner
 from station.demo.smear import SmearRecipe, paint
 from trainer.cli import main
 from trainer.datasets import open_dataset
-from trainer.folds import group_folds
+from trainer.folds import group_folds, set_folds
 
 TINY = """
 name = "tiny"
@@ -177,6 +178,23 @@ def test_folds_never_part_a_group_and_test_every_picture_once(fields: Path) -> N
         assert len(fold.test) == 2
     assert folds == group_folds(samples[::-1], 4)  # whatever order the pictures come in
     assert folds != group_folds(samples, 4, seed=1)
+
+
+def test_a_set_that_is_left_out_is_tested_alone(fields: Path) -> None:
+    samples = open_dataset(fields)
+    other = [replace(s, dataset="other", group=s.group if s.id == "0" else f"other/{s.group}") for s in samples]
+    folds = set_folds([*other, *samples])
+    assert [{s.dataset for s in fold.test} for fold in folds] == [{"fields"}, {"other"}]
+    assert [{s.dataset for s in fold.training} for fold in folds] == [{"other"}, {"fields"}]
+    assert [len(fold.test) for fold in folds] == [8, 8]
+    shared = [{s.group for s in fold.test} & {s.group for s in fold.training} for fold in folds]
+    assert shared == [set(), set()]
+    assert [len(fold.training) for fold in folds] == [7, 6]  # the group that both share is left out
+
+
+def test_one_set_alone_cannot_be_left_out(tmp_path: Path, comparison: Arguments) -> None:
+    said = refused([*comparison(tmp_path / "runs"), "--leave-one-set-out"])
+    assert "at least two are needed: give several folders" in said
 
 
 def refused(arguments: list[str]) -> str:

@@ -13,8 +13,8 @@ from typing import Protocol, TypeAlias
 
 from trainer.backbones import IMAGENET, NO_WEIGHTS, backbone
 from trainer.datasets.samples import Sample, data_digest, grouped
-from trainer.folds import Fold, group_folds
-from trainer.ledger import Ledger, Request, Setting
+from trainer.folds import Fold, group_folds, set_folds
+from trainer.ledger import Division, Ledger, Request, Setting
 from trainer.losses import loss
 from trainer.recipe import Recipe
 from trainer.runs import RunFolder
@@ -37,7 +37,8 @@ class Plan:
     diameters: dict[str, float]
     backbones: tuple[str, ...]
     losses: tuple[str, ...]
-    folds: int
+    division: Division
+    folds: int  # with the division by sets, their number
     only_folds: int | None  # the first so many of them
     seeds: int
     weights: str  # imagenet, none or available
@@ -58,12 +59,14 @@ def setting_of(plan: Plan, request: Request, now: str) -> Setting:
     neutral = plan.recipe.model_copy(update={"backbone": "unet", "loss": "cross_entropy"})
     data = data_digest(plan.samples)
     groups = sorted((sample.dataset, sample.id, sample.group) for sample in plan.samples)
-    identity = json.dumps([neutral.digest, data, groups, plan.folds, sorted(plan.diameters.items())])
+    division = [] if plan.division == "groups" else [plan.division]
+    identity = json.dumps([neutral.digest, data, groups, plan.folds, sorted(plan.diameters.items()), *division])
     return Setting(
         id=hashlib.sha256(identity.encode()).hexdigest()[:12],
         recipe=neutral.model_dump_json(),
         data_sha256=data,
         folds=plan.folds,
+        division=plan.division,
         cell_diameters=plan.diameters,
         sources={name: len(own) for name, own in grouped(plan.samples).items()},
         folders=tuple(sorted({str(sample.image.parent.absolute()) for sample in plan.samples})),
@@ -99,7 +102,7 @@ def compare(
     """
     tasks = tasks_of(plan)
     done = {outcome.task: outcome for outcome in ledger.outcomes(setting.id) if outcome.task in tasks}
-    folds = group_folds(plan.samples, plan.folds)
+    folds = set_folds(plan.samples) if plan.division == "sets" else group_folds(plan.samples, plan.folds)
     home = runs / f"compare-{setting.id}"
     watcher.planned(tasks, done)
     waiting: dict[Future[Outcome], Order] = {}

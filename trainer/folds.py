@@ -1,4 +1,6 @@
-"""Group k-fold: every picture is tested once, and no neighbour of it was trained on."""
+"""Divisions in which every picture is tested once: group k-fold, where no neighbour of it was trained on, and
+leave-one-set-out, where nothing of its laboratory was.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +43,25 @@ def group_folds(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Fo
     for number, fold in enumerate(folds, start=1):
         _demand_classes(fold.training, f"the training part of fold {number}")
         _demand_classes(fold.test, f"the test part of fold {number}")
+    return folds
+
+
+def set_folds(samples: Sequence[Sample]) -> list[Fold]:
+    """One fold per data set, in order of the name: trained on the others, tested on it.
+
+    A picture of another set is left out of training where it belongs to a group of the tested one.
+    Raises DataError where there is one set only, or a fold would lack a class.
+    """
+    sets = grouped(samples)
+    if len(sets) < 2:
+        raise DataError("to leave one data set out, at least two are needed: give several folders")
+    folds = []
+    for name, own in sets.items():
+        groups = {sample.group for sample in own}
+        others = [sample for sample in samples if sample.dataset != name and sample.group not in groups]
+        folds.append(Fold(tuple(sorted(others, key=lambda s: (s.dataset, s.id))), tuple(own)))
+        _demand_classes(folds[-1].training, f"all sets but {name}")
+        _demand_classes(folds[-1].test, name)
     return folds
 
 

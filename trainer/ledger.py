@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, create_engine, event, select
@@ -22,6 +22,8 @@ from station.contract.manifest import Frozen
 from trainer.task import Epoch, Outcome, PictureScore, Task
 
 LEDGER_FILE = "ledger.db"
+
+Division: TypeAlias = Literal["groups", "sets"]  # how folds are made: k of whole groups, or one per data set
 
 
 class LedgerError(StationError):
@@ -44,6 +46,7 @@ class Setting(Frozen):
     recipe: str  # JSON; its backbone and loss are those of the tasks
     data_sha256: str
     folds: int
+    division: Division = "groups"
     cell_diameters: dict[str, float]
     sources: dict[str, int] = Field(description="data set -> pictures")
     folders: tuple[str, ...] = Field(description="where the pictures were; not part of the identity")

@@ -42,6 +42,7 @@ class ComparisonIncomplete(StationError):
 @click.option("--backbones", default="all", show_default=True, help="Encoders, separated by commas, or all.")
 @click.option("--losses", default="cross_entropy,dice", show_default=True, help="Losses, by commas, or all.")
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Parts that the groups go into.")
+@click.option("--leave-one-set-out", is_flag=True, help="A fold per data set instead: train on the others.")
 @click.option("--only-folds", type=click.IntRange(1), help="Do no more than the first N of the folds.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Trainings of each fold.")
 @click.option("--recipe", "recipe_name", default="station", show_default=True, help="Shipped recipe or TOML file.")
@@ -65,6 +66,7 @@ def command(
     backbones: str,
     losses: str,
     folds: int,
+    leave_one_set_out: bool,
     only_folds: int | None,
     seeds: int,
     recipe_name: str,
@@ -84,6 +86,7 @@ def command(
     \b
     Example:
       trainer compare my-images --folds 5 --weights-dir weights
+      trainer compare ward-a ward-b --leave-one-set-out --backbones mobilenet_v2 --losses dice
       trainer compare my-images --backbones mobilenet_v2,resnet18 --losses all --epochs 8 --jobs 2
     """
     need(*TRAINING, "sklearn")
@@ -102,7 +105,8 @@ def command(
         diameters=diameters_of(samples, cell_diameter),
         backbones=_words(backbones, tuple(BACKBONES)),
         losses=_words(losses, tuple(LOSSES)),
-        folds=folds,
+        division="sets" if leave_one_set_out else "groups",
+        folds=len(data) if leave_one_set_out else folds,
         only_folds=only_folds,
         seeds=seeds,
         weights=weights,
