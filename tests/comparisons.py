@@ -62,6 +62,13 @@ def picture(wrong: int, dataset: str = "bccd", name: str = "a", counted: int = 1
     )
 
 
+def lopsided(one: PictureScore, invented: int, missed: int) -> PictureScore:
+    """With so many px more of a nucleus where there is background, and of a nucleus that was missed."""
+    changes = {0: -invented, 2: invented, 6: missed, 8: -missed}
+    pixels = tuple(count + changes.get(place, 0) for place, count in enumerate(one.confusion))
+    return one.model_copy(update={"confusion": pixels})
+
+
 def outcome(own: Task, pictures: Sequence[PictureScore], scores: Sequence[float] = (0.6, 0.8, 0.7)) -> Outcome:
     curve = tuple(Epoch(epoch=i, mean_loss=1 / i, score=score, seconds=30.0) for i, score in enumerate(scores, start=1))
     return Outcome(
@@ -81,11 +88,14 @@ def fabricated(own: Task, wrong: float, sources: Mapping[str, int], folds: int) 
     random = np.random.default_rng(seed)
     wrong *= random.uniform(0.85, 1.15)
     pictures = [
-        picture(
-            wrong=int(wrong * (NUCLEUS + CYTOPLASM) * random.uniform(0.5, 1.6) / 2),
-            dataset=dataset,
-            name=f"{number:03d}",
-            counted=1 + int(random.random() < wrong),
+        lopsided(
+            picture(
+                wrong=int(wrong * (NUCLEUS + CYTOPLASM) * random.uniform(0.5, 1.6) / 3),
+                dataset=dataset,
+                name=f"{number:03d}",
+                counted=1 + int(random.random() < wrong),
+            ),
+            *(int(pixels) for pixels in random.integers(0, 200, 2)),
         )
         for dataset, count in sources.items()
         for number in range(own.fold - 1, count, folds)

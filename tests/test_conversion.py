@@ -83,7 +83,7 @@ def taught(name: str, picture: RGB) -> tuple[Any, list[float]]:
 
 
 def check_graph(network: onnx.ModelProto, halvings: int) -> None:
-    """`image` uint8 [N, H, W, 3] -> `probabilities` float32, N, H, W free; plain nodes, upsampling by constant scales."""
+    """`image` uint8 [N, H, W, 3] -> `probabilities` float32, N, H, W free; plain nodes, constant Resize scales."""
     ((source,), (sink,)) = network.graph.input, network.graph.output
     assert (source.name, sink.name) == ("image", "probabilities")
     assert (source.type.tensor_type.elem_type, sink.type.tensor_type.elem_type) == (2, 1)

@@ -19,11 +19,12 @@ from click.testing import CliRunner, Result
 from comparisons import NINE, fabricated, made_ledger, outcome, picture, setting, task
 from numpy.typing import NDArray
 
+from station.contract.overlay import NUCLEUS_COLOUR
 from station.demo.smear import SmearRecipe, paint
-from trainer.charts import ticks
+from trainer.axes import ticks
 from trainer.cli import main
 from trainer.ledger import Ledger, Pick
-from trainer.overlays import extremes, outlined
+from trainer.overlays import TRUTH_COLOUR, extremes, outlined
 
 LOSSES = ("cross_entropy", "dice")
 NETWORKS = [(backbone, loss, NINE[backbone][0]) for backbone, loss in itertools.product(NINE, LOSSES)]
@@ -151,11 +152,24 @@ def test_who_was_not_tested_on_every_fold_is_shown_marked_and_not_ranked(markdow
 
 def test_the_best_of_a_column_is_marked_among_the_ranked_of_one_start(markdown: str) -> None:
     table = markdown.partition("### Table 1, loss dice")[2].partition("###")[0]
-    bold = {line.split("|")[1].strip() for line in table.splitlines() if "**" in line}
+    bold = {
+        own[1].strip() for own in (line.split("|") for line in table.splitlines()) if len(own) > 4 and "**" in own[4]
+    }
     f_scores = {one[0]: float(one[3].split()[0]) for one in cells(markdown, "Table 1, loss dice")}
     best_random = max((name for name in NINE if NINE[name][0] == "none" and name != "vgg19"), key=f_scores.__getitem__)
     best_imagenet = max(("mobilenet", "mobilenet_v2"), key=f_scores.__getitem__)
     assert bold == {best_random, best_imagenet}
+
+
+def test_who_is_not_ranked_takes_no_mark_from_the_ranked(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.open_comparison(setting())
+    for backbone, wrong in (("unet", (900, 900)), ("vgg16", (800, 800)), ("vgg19", (90,))):
+        for fold, pixels in enumerate(wrong, start=1):
+            ledger.finish(setting().id, outcome(task(backbone, fold=fold), [picture(pixels)]))
+    markdown = results(tmp_path, "--markdown").output
+    table = markdown.partition("### Table 1, loss dice")[2].partition("###")[0]
+    assert [line.split("|")[1].strip() for line in table.splitlines() if "**" in line] == ["vgg16"]
 
 
 def test_the_setting_the_front_and_the_pick_are_told(markdown: str) -> None:
@@ -251,7 +265,8 @@ def test_the_page_draws_every_training_and_every_latency(page: str) -> None:
     assert len(plots) == 3
     dots = [len(re.findall(r"<g><title>.*?, start ", plot)) for plot in plots[1:]]
     assert dots == [4, 11]  # 13 of random values are ranked, resnet152 is not measured
-    assert "resnet152, cross_entropy, start none; resnet152, dice, start none" in page
+    missing = re.search(r"Latency not measured: (.*?)\.<", plots[2])
+    assert missing and set(missing[1].split("; ")) == {f"resnet152, {loss}, start none" for loss in LOSSES}
     curves = page.partition('<div class="panels">')[2]
     assert curves.count("<figure>") - curves.partition("</section>")[2].count("<figure>") == 9
     assert len(re.findall(r"<title>(?:cross_entropy|dice), fold \d, seed 0", curves)) == 53
@@ -358,11 +373,11 @@ def test_outlines_lie_where_truth_and_network_have_theirs() -> None:
     truth, predicted = np.zeros((2, 100, 200), np.uint8)
     truth[20:80, 20:80], predicted[20:80, 120:180] = 1, 2
     shown = outlined(np.full((100, 200, 3), 120, np.uint8), truth, predicted)
-    assert shown.shape == (200, 400, 3)  # small pictures are enlarged
-    white, yellow = (np.abs(shown.astype(int) - colour).sum(axis=-1) < 60 for colour in (255, (255, 200, 0)))
-    assert white[:, :200].any() and not white[:, 200:].any()
-    assert yellow[:, 200:].any() and not yellow[:, :200].any()
-    assert (shown[100, 100] == 120).all()
+    assert shown.shape == (240, 480, 3)  # small pictures are enlarged
+    blue, yellow = (np.abs(shown.astype(int) - colour).sum(axis=-1) < 60 for colour in (TRUTH_COLOUR, NUCLEUS_COLOUR))
+    assert blue[:, :240].any() and not blue[:, 240:].any()
+    assert yellow[:, 240:].any() and not yellow[:, :240].any()
+    assert (shown[120, 120] == 120).all()
 
 
 TINY = """
@@ -408,7 +423,7 @@ def test_a_comparison_ends_with_its_tables_and_its_page(compared: tuple[Path, st
     assert len(pictures) == 3
     for text in pictures:
         decoded = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
-        assert decoded is not None and decoded.shape == (300, 400, 3)
+        assert decoded is not None and decoded.shape == (360, 480, 3)
     parsed(page)
 
 

@@ -17,6 +17,7 @@ from trainer.folds import Fold, group_folds, set_folds
 from trainer.ledger import Division, Ledger, Request, Setting
 from trainer.losses import loss
 from trainer.recipe import Recipe
+from trainer.results import home
 from trainer.runs import RunFolder
 from trainer.start import Encoder
 from trainer.task import Order, Outcome, Paused, Task
@@ -103,12 +104,12 @@ def compare(
     tasks = tasks_of(plan)
     done = {outcome.task: outcome for outcome in ledger.outcomes(setting.id) if outcome.task in tasks}
     folds = set_folds(plan.samples) if plan.division == "sets" else group_folds(plan.samples, plan.folds)
-    home = runs / f"compare-{setting.id}"
+    place = home(runs, setting)
     watcher.planned(tasks, done)
     waiting: dict[Future[Outcome], Order] = {}
     for task in tasks:
         if task not in done:
-            order = order_of(plan, setting, task, folds[task.fold - 1], home)
+            order = order_of(plan, setting, task, folds[task.fold - 1], place)
             waiting[workers.submit(order)] = order
     while waiting:
         if stopping():
@@ -123,7 +124,7 @@ def compare(
     return [done[task] for task in tasks if task in done]
 
 
-def order_of(plan: Plan, setting: Setting, task: Task, fold: Fold, home: Path) -> Order:
+def order_of(plan: Plan, setting: Setting, task: Task, fold: Fold, place: Path) -> Order:
     """All that a worker needs for a task."""
     return Order(
         task=task,
@@ -131,7 +132,7 @@ def order_of(plan: Plan, setting: Setting, task: Task, fold: Fold, home: Path) -
         weights_dir=plan.weights_dir,
         fold=fold,
         diameters=plan.diameters,
-        folder=(home / task.folder_name).absolute(),
+        folder=(place / task.folder_name).absolute(),
         created_at=setting.created_at,
     )
 

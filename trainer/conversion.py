@@ -38,6 +38,15 @@ def to_onnx(model: Any) -> bytes:
     return _checked(network)
 
 
+def check_backend(name: str) -> None:
+    """Raise ConversionError where Keras runs on another backend than TensorFlow."""
+    if name != "tensorflow":
+        raise ConversionError(
+            f"a network is converted through TensorFlow, and Keras runs on {name} here: "
+            "export it with KERAS_BACKEND=tensorflow"
+        )
+
+
 def with_float16_weights(onnx_bytes: bytes) -> bytes:
     """The network with large weights kept as float16 behind a Cast; runtimes fold the Cast, so nothing is slower."""
     import onnx
@@ -67,11 +76,7 @@ def _converted(model: Any) -> Any:
     import tensorflow as tf
     import tf2onnx
 
-    if keras.backend.backend() != "tensorflow":
-        raise ConversionError(
-            f"a network is converted through TensorFlow, and Keras runs on {keras.backend.backend()} here: "
-            "export it with KERAS_BACKEND=tensorflow"
-        )
+    check_backend(keras.backend.backend())
     kernels = [variable for variable in model.variables if _is_kernel(variable)]
     vectors = {variable.path: _array(variable) for variable in model.variables if not _is_kernel(variable)}
     signature = [tf.TensorSpec((None, CONVERTED_SIZE, CONVERTED_SIZE, 3), tf.float32, "image")]
@@ -109,7 +114,7 @@ def _filled(network: Any, kernels: Iterable[NDArray[np.float32]]) -> Any:
 
 
 def _give_plain_ends(network: Any) -> None:
-    """Input `image` uint8 behind a Cast, output `probabilities`, N, H, W free; tf2onnx leaves its own name and sizes."""
+    """Input `image` uint8 behind a Cast, output `probabilities`, N, H, W free; tf2onnx leaves its names and sizes."""
     import onnx
 
     graph = network.graph

@@ -73,12 +73,9 @@ def export_run(folder: RunFolder, output: Path, name: str) -> ExportReport:
     row = backbone(record.recipe.backbone)
     model = build(row)
     model.load_weights(folder.weights)
-    exact = to_onnx(model)
     draft = record.manifest(name, (), row.stride)
-    difference = parity(_engine(draft, exact), keras_network(model), row.stride)
-    stored = with_float16_weights(exact)
     pictures = painted_golden()
-    dice = storage_dice(draft, _engine(draft, exact), _engine(draft, stored), pictures)
+    stored, difference, dice = _gated(model, draft, pictures)
     bundle = with_golden(with_weights(one_network(draft, stored), float16_weights(model, record)), pictures)
     files = dict(bundle.files) | {MODEL_CARD: model_card(record, bundle.manifest).encode()}
     bundle = bundle_of(bundle.manifest, files)
@@ -191,6 +188,15 @@ def with_golden(bundle: Bundle, pictures: Sequence[tuple[RGB, float]]) -> Bundle
         )
         made |= own
     return bundle_of(bundle.manifest.model_copy(update={"golden": tuple(golden)}), dict(bundle.files) | made)
+
+
+def _gated(model: Any, draft: Manifest, pictures: Sequence[tuple[RGB, float]]) -> tuple[bytes, float, float]:
+    """The ONNX network as it is stored, its largest difference from Keras, its least Dice against float32."""
+    exact = to_onnx(model)
+    engine = _engine(draft, exact)
+    difference = parity(engine, keras_network(model), draft.scale.stride)
+    stored = with_float16_weights(exact)
+    return stored, difference, storage_dice(draft, engine, _engine(draft, stored), pictures)
 
 
 def _engine(manifest: Manifest, onnx_bytes: bytes) -> Network:

@@ -30,8 +30,9 @@ from trainer.task import Outcome, PictureScore
 
 Samples: TypeAlias = Mapping[tuple[str, str], Sample]  # (data set, id) -> picture and mask
 
-TRUTH_COLOUR = (255, 255, 255)
-_LARGEST, _SMALLEST = 640, 400  # longest side of a picture on the page, px
+TRUTH_COLOUR = (110, 220, 255)
+_BROAD, _THIN = 5, 2  # px
+_LARGEST, _SMALLEST = 640, 480  # longest side of a picture on the page, px
 _JPEG_QUALITY = 84
 
 
@@ -81,19 +82,20 @@ def extremes(outcomes: Iterable[Outcome]) -> list[tuple[str, Outcome, PictureSco
 
 
 def outlined(image: RGB, truth: LabelImage, predicted: LabelImage) -> RGB:
-    """The picture at the size at which it is seen: truth as a broad white line, the network's outlines thin on it."""
+    """The picture at the size at which it is seen: the network's outlines thin upon the broad ones of the truth."""
     height, width = image.shape[:2]
     factor = min(max(_SMALLEST / max(height, width), 1.0), _LARGEST / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     shown = np.ascontiguousarray(cv2.resize(image, size, interpolation=method), np.uint8)
-    for labels, colours, thickness in (
-        (truth, (TRUTH_COLOUR, TRUTH_COLOUR), 3),
-        (predicted, (CELL_COLOUR, NUCLEUS_COLOUR), 1),
+    for labels, (cell, nucleus), thickness in (
+        (truth, (TRUTH_COLOUR, TRUTH_COLOUR), _BROAD),
+        (predicted, (CELL_COLOUR, NUCLEUS_COLOUR), _THIN),
     ):
-        small = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
-        for region, colour in zip((small > 0, small == NUCLEUS), colours, strict=True):
-            lines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        for region, colour in ((labels > 0, cell), (labels == NUCLEUS, nucleus)):
+            # Resampled as a share, so that an enlarged outline has no steps.
+            share = cv2.resize(region.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+            lines, _ = cv2.findContours((share > 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(shown, lines, -1, colour, thickness, cv2.LINE_AA)
     return shown
 

@@ -62,7 +62,7 @@ def hub_name(layer: str) -> str:
 
 
 def copy_from_hub(network: Any, hub: Any) -> None:
-    """Put the weights of a keras-hub ResNetBackbone of basic blocks into our encoder. Raises ValueError if they misfit."""
+    """Put the weights of a keras-hub ResNetBackbone of basic blocks into our encoder. Raises ValueError on a misfit."""
     for layer in network.layers:
         if layer.weights:
             layer.set_weights(hub.get_layer(hub_name(layer.name)).get_weights())

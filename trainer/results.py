@@ -196,8 +196,8 @@ def _score(standing: Standing) -> str:
 def _budget(results: Results) -> str:
     recipe = results.recipe
     most = recipe.epochs * recipe.steps_per_epoch
-    taken = sorted(outcome.steps for outcome in results.outcomes)
-    spent = f"; taken: {taken[0]} to {taken[-1]}" if taken else ""
+    taken = sorted({outcome.steps for outcome in results.outcomes})
+    spent = f"; taken: {' to '.join(map(str, dict.fromkeys((taken[0], taken[-1]))))}" if taken else ""
     return f"at most {most} optimizer steps of {recipe.batch} pictures of {recipe.input_px} px{spent}"
 
 

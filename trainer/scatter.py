@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
-from trainer.charts import Frame, framed
+from trainer.axes import Frame, framed
 from trainer.ranking import Standing, pareto
 from trainer.results import Results
 
@@ -124,7 +124,6 @@ def _labels(
     """Each backbone once, beside its best dot, where no dot, no line and no other label is in the way."""
     taken: list[Box] = [(d.x - 5, min(d.high, d.y - 5), d.x + 5, max(d.low, d.y + 5)) for d in dots]
     taken += [(x, min(y, below) - 1, right, max(y, below) + 1) for (x, y), (right, below) in pairwise(stairs)]
-    taken.append((frame.right - 90, stairs[-1][1] - 20, frame.right, stairs[-1][1]))  # what the front is called
     if near is not None:
         taken.append((frame.left, near - 1, frame.right, near + 1))
     placed: dict[str, Label] = {}

@@ -1,6 +1,6 @@
 """The tables of a comparison: worked out once, as grids; shown on a terminal, in Markdown or on the page.
 
-The best figure of a column is marked among ranked networks of one start, where there are at least two of them.
+The best figure of a column is marked among ranked networks of one start, where they differ.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def _best(column: _Column, networks: Sequence[Standing], ranked: set[str]) -> di
     for start in {one.start for one in networks}:
         rivals = [column.figure(one) for one in networks if one.start == start and one.name in ranked]
         means = [figure.mean for figure in rivals if figure]
-        if len(means) > 1:
+        if len({column.shown(mean) for mean in means}) > 1:
             found[start] = column.shown(choose(means))
     return found
 

@@ -52,11 +52,11 @@ def command(
     if output:
         need(*TRAINING, *EXPORTING)
         model_name(output, None)
-    from trainer.ledger import LEDGER_FILE, Ledger, Pick
+    from trainer.ledger import Pick
     from trainer.ranking import choose, standings
-    from trainer.results import find
+    from trainer.results import find, open_ledger
 
-    ledger = Ledger(runs / LEDGER_FILE)
+    ledger = open_ledger(runs)
     setting = find(ledger.comparisons(), comparison)
     chosen, reason = choose(standings(ledger.outcomes(setting.id), ledger.speeds(setting.id)), on)
     pick = Pick(
