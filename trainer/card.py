@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from station.contract.bundle import MODEL_CARD, Bundle, bundle_of
 from station.contract.manifest import Manifest, NetworkScale
 from trainer.runs import RunRecord
 
@@ -36,7 +37,7 @@ Pooled Dice on whole pictures. "told": the cell diameter of the set was given; "
 | rows | pictures | nucleus | cytoplasm | whole cell | counted exactly | mean absolute count error |
 |---|---|---|---|---|---|---|
 {figures}
-
+{duel}
 ## Not good for
 - Erythroblasts, megakaryocytes, smudge cells and stains other than those above: untested.
 - Pictures whose cell diameter nobody told: counts depend on it, compare the lines "told" and "estimated".
@@ -65,8 +66,21 @@ def model_card(record: RunRecord, manifest: Manifest) -> str:
         sources="\n".join(_sources(record)),
         painted=recipe.painted_share,
         figures="\n".join(_figures(record)),
+        duel=_duel(record),
         citations="\n".join(f"- {CITATIONS[name]}" for name in sorted(record.sources) if name in CITATIONS),
     )
+
+
+def with_record(bundle: Bundle, record: RunRecord) -> Bundle:
+    """The bundle of a run whose record has come further: its figures and its card are new, the network is not."""
+    manifest = bundle.manifest.model_copy(update={"metrics": record.metrics})
+    return bundle_of(manifest, dict(bundle.files) | {MODEL_CARD: model_card(record, manifest).encode()})
+
+
+def _duel(record: RunRecord) -> str:
+    if record.duel is None:
+        return ""
+    return f"\n## Against the model {record.duel.against[:12]}\n{record.duel.words}\n"
 
 
 def _scale(scale: NetworkScale) -> str:

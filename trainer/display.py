@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -28,6 +28,24 @@ def score_table(dataset: str, scores: Sequence[ImageScore]) -> Table:
         figures = (score.precision, score.sensitivity, score.specificity, score.dice, score.iou)
         table.add_row(region, *(f"{figure:.4f}" for figure in figures))
     return table
+
+
+def duel_table(dataset: str, names: tuple[str, str], old: Sequence[ImageScore], new: Sequence[ImageScore]) -> Table:
+    """The scores of two models on the same pictures, side by side, and what changed."""
+    table = Table("pooled pixels", "", *names, "change", title=f"{dataset}: {len(new)} pictures")
+    both = (pooled(old), pooled(new))
+    for region in REGIONS:
+        before, after = (asdict(region_score(matrix, region)) for matrix in both)
+        for name in before:
+            table.add_row(region, name, *_changed(before[name], after[name], ".4f"))
+    before, after = (asdict(count_score(scores)) for scores in (old, new))
+    for name, form in (("exact", ".1%"), ("mean_absolute_error", ".3f"), ("bias", "+.3f")):
+        table.add_row("counts", name.replace("_", " "), *_changed(before[name], after[name], form))
+    return table
+
+
+def _changed(old: float, new: float, form: str) -> tuple[str, str, str]:
+    return f"{old:{form}}", f"{new:{form}}", f"{new - old:+{form.lstrip('+')}}"
 
 
 def per_image_table(scores: Sequence[ImageScore]) -> Table:

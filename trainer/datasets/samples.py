@@ -128,6 +128,23 @@ def joined_by_content(samples: Sequence[Sample]) -> list[Sample]:
     return [replace(sample, group=_root(parent, sample.group)) for sample in samples]
 
 
+def demand_apart(tests: Sequence[Sample], training: Sequence[Sample]) -> None:
+    """Raises DataError naming the first test picture that is trained on too, or has a neighbour that is."""
+    known = {content_of(read_image(sample.image)): sample for sample in training}
+    groups = {(sample.dataset, sample.group): sample for sample in training}
+    for sample in tests:
+        if twin := known.get(content_of(read_image(sample.image))):
+            raise DataError(
+                f"the test picture {sample.image} shows the same as {twin.image}, which is trained on; "
+                "take one of them out"
+            )
+        if neighbour := groups.get((sample.dataset, sample.group)):
+            raise DataError(
+                f"the test picture {sample.image} is of the group '{sample.group}' like {neighbour.image}, which is "
+                "trained on; take one of them out (or rename the folder, if it is another data set)"
+            )
+
+
 def content_of(pixels: RGB | LabelImage) -> str:
     """SHA-256 of pixels and their shape: what two files have in common that show the same."""
     return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()

@@ -1,0 +1,193 @@
+"""The daily use on painted fields: `trainer fit --from OLD -o NEW`, where the new model has to stand up to the old."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from networks import tiny_bundle
+from numpy.typing import NDArray
+from unets import record_of
+
+from station.contract.bundle import MODEL_CARD, Bundle, prove, read_bundle, write_bundle
+from station.demo.smear import SmearRecipe, paint
+from station.engines import open_engine
+from trainer.card import model_card
+from trainer.cli import main
+from trainer.datasets import open_dataset
+from trainer.datasets.samples import data_digest, joined_by_content
+from trainer.runs import Checkpoint, RunFolder
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__")  # Keras on NumPy 2
+
+TINY = """
+name = "tiny"
+backbone = "unet"
+cell_diameter_px = 32
+crop_px = 64
+batch = 4
+steps_per_epoch = 16
+epochs = 3
+learning_rate = 3e-3
+held_out = 0.25
+painted_fields = 2
+bn_batches = 6
+"""
+Labels = NDArray[np.uint8]
+SWAPPED = np.array([0, 2, 1], np.uint8)  # what a laboratory does that mixes up the two values
+
+
+def trainer(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+def sentence(result: Result, exit_code: int = 1) -> str:
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == exit_code, result.output
+    return result.stderr.strip().splitlines()[-1]
+
+
+def painted(folder: Path, seeds: range, relabelled: Callable[[Labels], Labels] = lambda labels: labels) -> Path:
+    for seed in seeds:
+        field = paint(SmearRecipe(width=160, height=120, cell_diameter_px=50, wbc=2, seed=seed))
+        image, labels = np.ascontiguousarray(field.image[..., ::-1]), relabelled(field.labels)
+        for kind, shown in (("images", image), ("masks", labels)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(folder / kind / f"{seed}.png"), shown)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return painted(tmp_path_factory.mktemp("data") / "fields", range(8))
+
+
+@pytest.fixture(scope="module")
+def tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return painted(tmp_path_factory.mktemp("data") / "aside", range(100, 124))
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """A model that has learned something."""
+    home = tmp_path_factory.mktemp("old")
+    (home / "tiny.toml").write_text(TINY)
+    told = ("--weights", "none", "--recipe", home / "tiny.toml", "--runs", home / "runs", "-o", home / "old.zip")
+    result = trainer("fit", data, *told)
+    assert result.exit_code == 0, result.output
+    return home / "old.zip"
+
+
+def retrained(old: Path, data: Path, home: Path, recipe: str, *more: object) -> Result:
+    """`home/new.zip`, a descendant of `old`."""
+    (home / "recipe.toml").write_text(recipe)
+    told = ("--recipe", home / "recipe.toml", "--runs", home / "runs", "-o", home / "new.zip")
+    return trainer("fit", data, "--from", old, *told, *more)
+
+
+def run_in(home: Path) -> RunFolder:
+    (path,) = (home / "runs").iterdir()
+    return RunFolder(path)
+
+
+def test_a_model_that_is_not_worse_is_offered_with_its_command(
+    old: Path, data: Path, tests: Path, tmp_path: Path
+) -> None:
+    gentle = TINY.replace("3e-3", "1e-9").replace("epoch = 16", "epoch = 1").replace("bn_batches = 6", "bn_batches = 0")
+    result = retrained(old, data, tmp_path, gentle, "--epochs", 1, "--test", tests, "--cell-diameter", 50)
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1] == f"station model install {tmp_path / 'new.zip'}"
+    record, new = run_in(tmp_path).load(), read_bundle(tmp_path / "new.zip")
+    assert record.duel is not None
+    assert (record.duel.ruling, record.duel.pictures) == ("not worse", 24)
+    assert record.duel.against == read_bundle(old).sha256 == new.manifest.provenance.ancestry[-1]
+    assert record.duel.data_sha256 == data_digest(open_dataset(tests))
+    assert record.duel.words.startswith("On 24 test pictures the new model's mean whole-cell Dice is ")
+    assert record.duel.words in result.output
+    demand_noted(run_in(tmp_path), new)
+    assert set(new.manifest.metrics) == {"held-out rows of fields, scale told", "test rows of aside, scale told"}
+
+
+def demand_noted(run: RunFolder, new: Bundle) -> None:
+    """The bundle proves itself still, and its card and figures are those of the record with the verdict."""
+    record = run.load()
+    assert record.duel is not None
+    assert prove(new, open_engine(new, "onnxruntime"))
+    assert new.manifest.metrics == record.metrics
+    card = new.files[MODEL_CARD].decode()
+    assert card == model_card(record, new.manifest)
+    assert f"\n## Against the model {record.duel.against[:12]}\n{record.duel.words}\n" in card
+
+
+def test_a_model_that_is_worse_is_kept_but_not_offered(old: Path, tests: Path, tmp_path: Path) -> None:
+    mislabelled = painted(tmp_path / "mislabelled", range(8), lambda labels: SWAPPED[labels])
+    result = retrained(old, mislabelled, tmp_path, TINY, "--test", tests)
+    assert result.exit_code == 1, result.output
+    last = result.output.splitlines()[-1]
+    assert "Worse: " in last and "its nucleus Dice is surely lower, by 0." in last
+    assert last.endswith(f"{tmp_path / 'new.zip'} stays where it is, but should not be installed.")
+    assert "station model install" not in result.output
+    demand_noted(run_in(tmp_path), read_bundle(tmp_path / "new.zip"))
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A bundle for those who are refused before anybody looks at its weights."""
+    write_bundle(tmp_path / "bare.zip", tiny_bundle())
+    return tmp_path / "bare.zip"
+
+
+def test_a_test_picture_that_is_trained_on_is_refused_by_name(bare: Path, data: Path, tmp_path: Path) -> None:
+    leaky = painted(tmp_path / "leaky", range(100, 103))
+    again = cv2.imread(str(data / "images" / "3.png"))
+    assert cv2.imwrite(str(leaky / "images" / "101.bmp"), again)  # another name, another format, the same pixels
+    (leaky / "images" / "101.png").unlink()
+    text = sentence(retrained(bare, data, tmp_path, TINY, "--test", leaky))
+    assert text == (
+        f"error: the test picture {leaky / 'images' / '101.bmp'} shows the same as {data / 'images' / '3.png'}, "
+        "which is trained on; take one of them out"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_neighbour_of_what_is_trained_on_is_refused_too(bare: Path, tmp_path: Path) -> None:
+    training, aside = (
+        painted(tmp_path / part / "mine", range(first, first + 4)) for part, first in (("a", 0), ("b", 4))
+    )
+    (training / "groups.csv").write_text("id,group\n0,slide 1\n1,slide 2\n2,slide 3\n3,slide 4\n")
+    (aside / "groups.csv").write_text("id,group\n4,slide 5\n5,slide 2\n6,slide 6\n7,slide 7\n")
+    text = sentence(retrained(bare, training, tmp_path, TINY, "--test", aside))
+    assert f"{aside / 'images' / '5.png'} is of the group 'mine/slide 2' like {training / 'images' / '1.png'}" in text
+
+
+def test_with_a_table_the_val_rows_are_the_test(bare: Path, data: Path, tmp_path: Path) -> None:
+    rows = "".join(f"fields,{i}.png,{'val' if i > 5 else 'train'},{i // 3}\n" for i in range(8))
+    (tmp_path / "splits.csv").write_text(f"dataset,image,role,group\n{rows}")
+    told = ("--splits", tmp_path / "splits.csv", "--test", data)
+    text = sentence(retrained(bare, data, tmp_path, TINY, *told))
+    assert text.startswith("error: the model tiny carries no weights")  # no picture stood on both sides
+
+
+def test_what_makes_no_sense_is_refused_before_any_work(bare: Path, data: Path, tests: Path, tmp_path: Path) -> None:
+    for alone in (("--from", bare), ("-o", tmp_path / "new.zip")):
+        text = sentence(trainer("fit", data, "--test", tests, "--runs", tmp_path / "runs", *alone), exit_code=2)
+        assert text.endswith("name both")
+    text = sentence(trainer("fit", data, "--from", bare, "-o", tmp_path / "." / "bare.zip"), exit_code=2)
+    assert f"-o would write over {bare}" in text
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_goes_on_meets_the_model_that_it_began_from(bare: Path, data: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "runs" / "run")
+    run.path.mkdir(parents=True)
+    digest = data_digest(joined_by_content(open_dataset(data)))
+    run.save(record_of("unet").model_copy(update={"ancestry": ("a" * 64,), "data_sha256": digest}))
+    run.keep(Checkpoint(), lambda path: path.touch())
+    told = ("fit", data, "--resume", "run", "--runs", tmp_path / "runs", "-o", tmp_path / "new.zip")
+    assert "was begun from the model aaaaaaaaaaaa: name its bundle with --from" in sentence(trainer(*told))
+    text = sentence(trainer(*told, "--from", bare))
+    assert text == f"error: the run {run.path} was not begun --from the model tiny ({tiny_bundle().sha256[:12]})"
