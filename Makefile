@@ -5,7 +5,7 @@ STAMP = $(VENV)/.installed
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint starter picture clean
+.PHONY: help demo test lint starter compare picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ SHARED ?= ../shared
 DATA = $(SHARED)/data
 starter: $(STAMP)-dev  ## train the starter model anew and put it into the package (an hour on two cores)
 	VENV=$(VENV) DATA=$(DATA) WEIGHTS=$(SHARED)/weights sh deploy/train-starter.sh
+
+compare: $(STAMP)-dev  ## train all comparisons of trainer/RESULTS.md (a day on two cores; goes on where it was cut off)
+	VENV=$(VENV) DATA=$(DATA) WEIGHTS=$(SHARED)/weights sh deploy/compare.sh
 
 picture: $(STAMP)-station  ## make README's picture anew
 	$(VENV)/bin/station demo build/picture --seed 1

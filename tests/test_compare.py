@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +22,13 @@ from click.testing import CliRunner
 
 from station.demo.smear import SmearRecipe, paint
 from trainer.cli import main
+from trainer.compare import Plan, arrange, setting_of
 from trainer.datasets import open_dataset
+from trainer.datasets.samples import DataError
 from trainer.folds import group_folds, set_folds
+from trainer.ledger import Ledger, Request
+from trainer.recipe import Recipe
+from trainer.task import Order, Task, perform
 
 TINY = """
 name = "tiny"
@@ -133,11 +141,11 @@ def test_a_killed_comparison_ends_in_the_same_table_as_an_undisturbed_one(
 
 def test_a_task_does_not_outlive_its_comparison(tmp_path: Path, comparison: Arguments) -> None:
     process = started(comparison(tmp_path))
-    wait_for(lambda: any(tmp_path.glob("compare-*/*/order.pickle")), process)
-    (order,) = tmp_path.glob("compare-*/*/order.pickle")
+    wait_for(lambda: any(tmp_path.glob("compare-*/*/log.txt")), process)
+    (log,) = tmp_path.glob("compare-*/*/log.txt")
 
     def working() -> bool:
-        return bool(_processes_with(str(order)))
+        return bool(_processes_with(str(log.parent)))
 
     wait_for(working, process)
     process.kill()
@@ -169,6 +177,78 @@ def _processes_with(word: str) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
+@pytest.mark.filterwarnings("ignore:__array__")
+def test_a_task_that_broke_off_while_it_scored_does_not_train_again(tmp_path: Path, fields: Path) -> None:
+    data = tmp_path / "fields"
+    shutil.copytree(fields, data)
+    fold = group_folds(open_dataset(data), 2)[0]
+    order = Order(
+        task=Task(backbone="unet", loss="dice", start="none", fold=1, seed=0),
+        recipe=Recipe.model_validate(tomllib.loads(TINY) | {"backbone": "unet", "loss": "dice", "epochs": 2}),
+        weights_dir=tmp_path,
+        fold=fold,
+        diameters={"fields": 50.0},
+        folder=tmp_path / "task",
+        created_at="2026-11-24T00:00:00+00:00",
+    )
+    picture = fold.test[0].image
+    picture.rename(picture.with_suffix(".away"))
+    with pytest.raises(DataError, match=re.escape(str(picture))):
+        perform(order)
+    picture.with_suffix(".away").rename(picture)
+    asked: list[int] = []
+    outcome = perform(order, lambda: bool(asked.append(1)))  # it asks after each epoch that it trains
+    assert not asked
+    assert [epoch.epoch for epoch in outcome.curve] == [1, 2]
+    assert len(outcome.pictures) == len(fold.test)
+    assert "keras" in outcome.made_with and "float32" in outcome.made_with
+
+
+def test_more_only_folds_than_folds_are_refused(tmp_path: Path, comparison: Arguments) -> None:
+    assert "there are 2 folds, not 3" in refused([*comparison(tmp_path), "--only-folds", "3"])
+
+
+def test_a_refused_comparison_leaves_nothing_in_the_ledger(tmp_path: Path, comparison: Arguments) -> None:
+    assert "no loss" in refused([*comparison(tmp_path), "--losses", "hinge"])
+    assert not (tmp_path / "ledger.db").exists() or not Ledger(tmp_path / "ledger.db").comparisons()
+
+
+def test_other_counts_or_groups_are_another_comparison(tmp_path: Path, fields: Path) -> None:
+    def identity(folder: Path) -> str:
+        plan = Plan(
+            recipe=Recipe(name="x"),
+            samples=open_dataset(folder),
+            diameters={"fields": 50.0},
+            backbones=("unet",),
+            losses=("dice",),
+            division="groups",
+            folds=2,
+            only_folds=None,
+            seeds=1,
+            weights="none",
+            weights_dir=tmp_path,
+        )
+        return setting_of(plan, arrange(plan), Request(data=()), "now").id
+
+    counted, regrouped = tmp_path / "a" / "fields", tmp_path / "b" / "fields"
+    for copy in (counted, regrouped):
+        shutil.copytree(fields, copy)
+    assert identity(counted) == identity(fields)  # wherever it lies
+    (counted / "counts.csv").write_text("id,wbc_count\n0,7\n")
+    (regrouped / "groups.csv").write_text("id,group\n0,a\n1,b\n2,c\n3,d\n4,e\n5,f\n6,g\n7,h\n")
+    assert len({identity(fields), identity(counted), identity(regrouped)}) == 3
+
+
+def test_a_ledger_of_another_version_is_named(tmp_path: Path, comparison: Arguments) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.close()
+    with sqlite3.connect(tmp_path / "ledger.db") as raw:
+        raw.execute('insert into comparisons values (\'x\', \'{"id": "x", "from_the_future": 1}\')')
+    result = CliRunner().invoke(main, ["results", "--runs", str(tmp_path)])
+    assert isinstance(result.exception, SystemExit)
+    assert "ledger.db holds what this version does not understand" in result.stderr
+
+
 def test_folds_never_part_a_group_and_test_every_picture_once(fields: Path) -> None:
     samples = open_dataset(fields)
     folds = group_folds(samples, 4)
@@ -193,8 +273,10 @@ def test_a_set_that_is_left_out_is_tested_alone(fields: Path) -> None:
 
 
 def test_one_set_alone_cannot_be_left_out(tmp_path: Path, comparison: Arguments) -> None:
-    said = refused([*comparison(tmp_path / "runs"), "--leave-one-set-out"])
-    assert "at least two are needed: give several folders" in said
+    arguments = [*comparison(tmp_path / "runs"), "--leave-one-set-out"]
+    assert "leave --folds away" in refused(arguments)
+    arguments = [word for word in arguments if word not in {"--folds", "2"}]
+    assert "at least two are needed: give several folders" in refused(arguments)
 
 
 def refused(arguments: list[str]) -> str:

@@ -156,3 +156,11 @@ def test_the_command_counts_with_a_stretching_bundle(tmp_path: Path, station: Co
         assert first["area_px"] == pytest.approx(math.pi * cells[0][2] ** 2, rel=0.03)
         mask = cv2.imread(str(tmp_path / "masks" / f"{number}.labels.png"), cv2.IMREAD_UNCHANGED)
         assert mask is not None and mask.shape == size
+
+
+def test_a_bundle_without_a_policy_is_written_as_stations_before_the_policies_know_it() -> None:
+    cells, stretch = NetworkScale(cell_diameter_px=64), NetworkScale(cell_diameter_px=64, policy="stretch")
+    assert not {"policy", "stretch_px"} & cells.model_dump().keys()
+    assert {"policy", "stretch_px"} <= stretch.model_dump().keys()
+    for scale in (cells, stretch):
+        assert NetworkScale.model_validate_json(scale.model_dump_json()) == scale

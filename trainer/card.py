@@ -71,6 +71,41 @@ def model_card(record: RunRecord, manifest: Manifest) -> str:
     )
 
 
+_SECTION = """\
+## The model of run {run}
+
+U-Net, encoder `{backbone}`, weights at the start: {weights}; loss `{loss}`; recipe `{recipe}` ({digest}), seed {seed},
+best epoch {best_epoch} of {epochs}. {picked}
+
+{sources}
+
+Pooled Dice on whole pictures; "told": the cell diameter of the set was given; "estimated": nothing was.
+
+| rows | pictures | nucleus | cytoplasm | whole cell | counted exactly | mean absolute count error |
+|---|---|---|---|---|---|---|
+{figures}
+"""
+
+
+def run_section(record: RunRecord) -> str:
+    """Markdown: how one run was trained and scored, for a page of results; from the run's record alone."""
+    recipe = record.recipe
+    return _SECTION.format(
+        run=record.run_id,
+        backbone=recipe.backbone,
+        weights=record.weights,
+        loss=recipe.loss,
+        recipe=recipe.name,
+        digest=recipe.digest[:12],
+        seed=record.seed,
+        best_epoch=record.best_epoch,
+        epochs=recipe.epochs,
+        picked=f"Chosen in {record.picked}." if record.picked else "",
+        sources="\n".join(_sources(record)),
+        figures="\n".join(_figures(record)),
+    )
+
+
 def with_record(bundle: Bundle, record: RunRecord) -> Bundle:
     """The bundle of a run whose record has come further: its figures and its card are new, the network is not."""
     manifest = bundle.manifest.model_copy(update={"metrics": record.metrics})

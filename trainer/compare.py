@@ -11,17 +11,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from station.contract.errors import StationError
 from trainer.backbones import IMAGENET, NO_WEIGHTS, backbone
-from trainer.datasets.samples import Sample, data_digest, grouped
+from trainer.datasets.samples import DataError, Sample, data_digest, grouped
 from trainer.folds import Fold, group_folds, set_folds
 from trainer.ledger import Division, Ledger, Request, Setting
 from trainer.losses import loss
 from trainer.recipe import Recipe
 from trainer.results import home
-from trainer.runs import RunFolder
+from trainer.runs import RunError, RunFolder
 from trainer.start import Encoder
 from trainer.task import Order, Outcome, Paused, Task
-from trainer.workers import WorkerError, Workers
+from trainer.workers import Workers
 
 AVAILABLE = "available"  # ImageNet weights where their file is there, random values elsewhere
 _GLANCE_SECONDS = 1.0  # how often running tasks are looked at
@@ -39,11 +40,19 @@ class Plan:
     backbones: tuple[str, ...]
     losses: tuple[str, ...]
     division: Division
-    folds: int  # with the division by sets, their number
+    folds: int  # of the division by groups
     only_folds: int | None  # the first so many of them
     seeds: int
     weights: str  # imagenet, none or available
-    weights_dir: Path | None
+    weights_dir: Path  # absolute, as all paths of the samples: a task may run elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """What a plan comes to: its tasks in the order in which they are begun, and the folds that they name, from 1."""
+
+    tasks: tuple[Task, ...]
+    folds: tuple[Fold, ...]
 
 
 class Watcher(Protocol):
@@ -55,55 +64,52 @@ class Watcher(Protocol):
     def failed(self, task: Task, reason: str) -> None: ...
 
 
-def setting_of(plan: Plan, request: Request, now: str) -> Setting:
+def arrange(plan: Plan) -> Arrangement:
+    """Raises, before any work, LossError, WeightsError or DataError for what cannot be trained or divided."""
+    for name in plan.losses:
+        loss(name)
+    starts = {name: _start(plan, name) for name in plan.backbones}
+    folds = set_folds(plan.samples) if plan.division == "sets" else group_folds(plan.samples, plan.folds)
+    wanted = plan.only_folds or len(folds)
+    if wanted > len(folds):
+        raise DataError(f"there are {len(folds)} folds, not {wanted}")
+    return Arrangement(_tasks(plan, starts, wanted), tuple(folds))
+
+
+def setting_of(plan: Plan, arrangement: Arrangement, request: Request, now: str) -> Setting:
     """The identity of the comparison that a plan belongs to: more backbones, losses or seeds are still the same one."""
     neutral = plan.recipe.model_copy(update={"backbone": "unet", "loss": "cross_entropy"})
     data = data_digest(plan.samples)
-    groups = sorted((sample.dataset, sample.id, sample.group) for sample in plan.samples)
-    division = [] if plan.division == "groups" else [plan.division]
-    identity = json.dumps([neutral.digest, data, groups, plan.folds, sorted(plan.diameters.items()), *division])
     return Setting(
-        id=hashlib.sha256(identity.encode()).hexdigest()[:12],
+        id=_identity(neutral.digest, data, plan, arrangement.folds),
         recipe=neutral.model_dump_json(),
         data_sha256=data,
-        folds=plan.folds,
+        folds=len(arrangement.folds),
         division=plan.division,
         cell_diameters=plan.diameters,
         sources={name: len(own) for name, own in grouped(plan.samples).items()},
-        folders=tuple(sorted({str(sample.image.parent.absolute()) for sample in plan.samples})),
         request=request,
         created_at=now,
         package_version=version("wbc-station"),
     )
 
 
-def tasks_of(plan: Plan) -> list[Task]:
-    """All tasks, fold by fold, so that an early look compares everything on the same pictures.
-
-    Raises LossError or WeightsError, before any work, for what cannot be trained.
-    """
-    for name in plan.losses:
-        loss(name)
-    starts = {name: _start(plan, name) for name in plan.backbones}
-    return [
-        Task(backbone=encoder, loss=one, start=starts[encoder], fold=fold, seed=seed)
-        for seed in range(plan.seeds)
-        for fold in range(1, (plan.only_folds or plan.folds) + 1)
-        for one in plan.losses
-        for encoder in plan.backbones
-    ]
-
-
 def compare(
-    plan: Plan, setting: Setting, ledger: Ledger, runs: Path, workers: Workers, watcher: Watcher, stopping: Stopping
+    plan: Plan,
+    arrangement: Arrangement,
+    setting: Setting,
+    ledger: Ledger,
+    runs: Path,
+    workers: Workers,
+    watcher: Watcher,
+    stopping: Stopping,
 ) -> list[Outcome]:
     """Do what is not done, keep it in the ledger, return the outcomes of the plan's tasks.
 
     A task that failed is noted with its reason; the others go on.
     """
-    tasks = tasks_of(plan)
+    tasks, folds = arrangement.tasks, arrangement.folds
     done = {outcome.task: outcome for outcome in ledger.outcomes(setting.id) if outcome.task in tasks}
-    folds = set_folds(plan.samples) if plan.division == "sets" else group_folds(plan.samples, plan.folds)
     place = home(runs, setting)
     watcher.planned(tasks, done)
     waiting: dict[Future[Outcome], Order] = {}
@@ -144,7 +150,7 @@ def _collected(
         outcome = future.result()
     except Paused:
         return None
-    except WorkerError as failure:
+    except StationError as failure:
         ledger.fail(setting.id, order.task, str(failure))
         watcher.failed(order.task, str(failure))
         return None
@@ -153,16 +159,38 @@ def _collected(
     return outcome
 
 
+def _tasks(plan: Plan, starts: Mapping[str, str], folds: int) -> tuple[Task, ...]:
+    """Fold by fold, so that an early look compares everything on the same pictures."""
+    return tuple(
+        Task(backbone=encoder, loss=one, start=starts[encoder], fold=fold, seed=seed)
+        for seed in range(plan.seeds)
+        for fold in range(1, folds + 1)
+        for one in plan.losses
+        for encoder in plan.backbones
+    )
+
+
+def _identity(recipe: str, data: str, plan: Plan, folds: Sequence[Fold]) -> str:
+    """Of recipe, pictures and masks, counts, cell diameters, and who is tested with whom."""
+    counts = sorted((s.dataset, s.id, s.group, s.wbc_count) for s in plan.samples)
+    members = [sorted((s.dataset, s.id) for s in fold.test) for fold in folds]
+    identity = json.dumps([recipe, data, counts, sorted(plan.diameters.items()), plan.division, members])
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]
+
+
 def _start(plan: Plan, name: str) -> str:
     row = backbone(name)
     if plan.weights == AVAILABLE:
-        there = row.imagenet_file and ((plan.weights_dir or Path("weights")) / row.imagenet_file).is_file()
+        there = row.imagenet_file and (plan.weights_dir / row.imagenet_file).is_file()
         return IMAGENET if there else NO_WEIGHTS
     Encoder(plan.weights, plan.weights_dir).check(name)
     return plan.weights
 
 
 def _epochs(folder: Path) -> int:
-    """How many epochs a task has behind it."""
-    state = RunFolder(folder).checkpoint()
+    """How many epochs a task has behind it; a damaged folder is the worker's to report."""
+    try:
+        state = RunFolder(folder).checkpoint()
+    except RunError:
+        return 0
     return state.epochs if state else 0

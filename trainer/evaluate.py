@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from station.contract.analysis import Network, Scale, analyse
 from station.contract.cells import LabelImage
+from station.contract.errors import ImageError
 from station.contract.imaging import RGB
 from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS, Manifest
-from trainer.datasets.samples import Sample
+from trainer.datasets.samples import DataError, Sample
 
 REGIONS: Mapping[str, tuple[int, ...]] = {
     "nucleus": (NUCLEUS,),
@@ -64,7 +65,10 @@ def score_images(
     """Analyse each sample as the station would, and compare with its mask. Lazy, for a progress bar around it."""
     for sample in samples:
         image, truth = sample.read()
-        analysis = analyse(image, scale_of(sample, image), manifest, network)
+        try:
+            analysis = analyse(image, scale_of(sample, image), manifest, network)
+        except ImageError as cause:
+            raise DataError(f"{sample.image} {cause}") from cause
         yield ImageScore(
             dataset=sample.dataset,
             id=sample.id,

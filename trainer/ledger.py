@@ -1,6 +1,7 @@
 """The ledger of comparisons: one SQLite file beside the runs. Every figure of a table comes from here.
 
-A comparison is known by what its figures depend on: recipe, data, folds, cell diameters. Starting it again finds it.
+A comparison is known by what its figures depend on: recipe, pictures, masks and counts, folds, cell diameters. Starting
+it again finds it. Versions and number formats are kept with each outcome.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, create_engine, event, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.schema import CreateTable
 
 from station.contract.errors import StationError
 from station.contract.manifest import Frozen
@@ -49,7 +51,6 @@ class Setting(Frozen):
     division: Division = "groups"
     cell_diameters: dict[str, float]
     sources: dict[str, int] = Field(description="data set -> pictures")
-    folders: tuple[str, ...] = Field(description="where the pictures were; not part of the identity")
     request: Request
     created_at: str
     package_version: str
@@ -100,6 +101,7 @@ _outcomes = Table(
     Column("steps", Integer, nullable=False),
     Column("parameters", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
+    Column("made_with", String, nullable=False),
 )
 _pictures = Table(
     "pictures",
@@ -146,14 +148,17 @@ class Ledger:
         self._path = path
         self._engine = _engine(path)
         with self._writing() as connection:
-            _metadata.create_all(connection)
+            for table in _metadata.sorted_tables:  # not create_all: it looks first, and another may come in between
+                connection.execute(CreateTable(table, if_not_exists=True))
 
     def open_comparison(self, setting: Setting) -> Setting:
-        """The comparison of this identity: the one that exists, else this one."""
+        """The comparison of this identity: the one that exists, with the places of this one, else this one."""
         with self._writing() as connection:
             row = {"id": setting.id, "setting": setting.model_dump_json()}
             connection.execute(insert(_comparisons).values(row).on_conflict_do_nothing())
-            return self._setting(connection, setting.id)
+            kept = self._setting(connection, setting.id).model_copy(update={"request": setting.request})
+            connection.execute(_comparisons.update().filter_by(id=setting.id).values(setting=kept.model_dump_json()))
+            return kept
 
     def comparisons(self) -> list[Setting]:
         """All comparisons, the oldest first."""
@@ -165,7 +170,7 @@ class Ledger:
         """Write a task's outcome, whole; an earlier failure of it is forgotten. Once written it stays as it is."""
         key = _key(comparison, outcome.task)
         with self._writing() as connection:
-            figures = outcome.model_dump(include={"best_epoch", "steps", "parameters", "seconds"})
+            figures = outcome.model_dump(include={"best_epoch", "steps", "parameters", "seconds", "made_with"})
             added = connection.execute(insert(_outcomes).values(key | figures).on_conflict_do_nothing())
             if added.rowcount:
                 connection.execute(insert(_pictures), [key | _picture_row(p) for p in outcome.pictures])
@@ -252,6 +257,12 @@ class Ledger:
             yield
         except DatabaseError as cause:
             raise LedgerError(f"the ledger {self._path} cannot be used ({cause.orig})") from cause
+        except ValidationError as cause:
+            problem = cause.errors()[0]["msg"]
+            raise LedgerError(
+                f"the ledger {self._path} holds what this version does not understand ({problem}); "
+                "it was written by another version, or damaged"
+            ) from cause
 
 
 def _engine(path: Path) -> Engine:

@@ -157,9 +157,12 @@ def _text(name_or_path: str) -> str:
     path = Path(name_or_path)
     try:
         return path.read_text(encoding="utf-8")
-    except OSError as cause:
+    except FileNotFoundError as cause:
         known = ", ".join(shipped())
         raise RecipeError(f"there is no recipe '{name_or_path}'; shipped ones: {known}") from cause
+    except (OSError, UnicodeDecodeError) as cause:
+        problem = cause.strerror if isinstance(cause, OSError) else "it is not a text file"
+        raise RecipeError(f"the recipe {path} cannot be read ({problem})") from cause
 
 
 def _unused(value: Frozen) -> set[str]:

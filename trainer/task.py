@@ -8,12 +8,16 @@ from __future__ import annotations
 import fcntl
 import os
 import pickle
+import platform
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from pydantic import ValidationError
@@ -26,6 +30,8 @@ from trainer.recipe import Recipe
 from trainer.runs import RunFolder, write_text
 
 STOP = b"stop"
+LENGTH_BYTES = 8  # before the order on the line
+_LOOK_SECONDS = 0.2  # how often a task asks whether it may have its folder
 PAUSED = 75  # the exit code of a task that was asked to stop; sysexits.h calls it a temporary failure
 
 
@@ -53,11 +59,11 @@ class Task(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A task with all that it needs. It travels by pickle between processes of one version."""
+    """A task with all that it needs, paths absolute. It travels by pickle between processes of one version."""
 
     task: Task
     recipe: Recipe
-    weights_dir: Path | None
+    weights_dir: Path
     fold: Fold
     diameters: dict[str, float]  # data set -> cell diameter at camera scale, px
     folder: Path
@@ -126,6 +132,7 @@ class Outcome(Frozen):
     seconds: float  # of training; with the curve's the only figures that differ when it is done again
     pictures: tuple[PictureScore, ...]
     curve: tuple[Epoch, ...]
+    made_with: str = ""  # versions, processor and number format, in words
 
 
 def outcome_of(folder: Path) -> Outcome | None:
@@ -142,27 +149,40 @@ def perform(order: Order, stop: Callable[[], bool] = lambda: False) -> Outcome:
     Raises Paused after the epoch in which `stop` said so. A second process on the same folder waits for the first.
     """
     order.folder.mkdir(parents=True, exist_ok=True)
-    with _alone(order.folder):
+    with _alone(order.folder, stop):
         done = outcome_of(order.folder)
         if done is None:
             done = _train(order, stop)
             write_text(order.folder / "outcome.json", done.model_dump_json())
+        RunFolder(order.folder).close()  # not before: what is killed while it scores shall not train again
     return done
 
 
 def main() -> None:
-    """The task of the order in the file `sys.argv[1]`, as a process of its own.
+    """A task as a process of its own.
 
-    Standard input is the line to the one who ordered: a word on it asks to stop, its end is the end.
+    Standard input is the line to the one who orders: the order comes first, a word later asks to stop, its end is the
+    end.
     """
-    order = pickle.loads(Path(sys.argv[1]).read_bytes())
+    line = sys.stdin.fileno()
+    order = pickle.loads(_read(line, int.from_bytes(_read(line, LENGTH_BYTES))))
     stop = threading.Event()
-    threading.Thread(target=_listen, args=(sys.stdin.fileno(), stop), daemon=True).start()
+    threading.Thread(target=_listen, args=(line, stop), daemon=True).start()
     try:
         perform(order, stop.is_set)
     except StationError as failure:
         print(failure, file=sys.stderr)
         sys.exit(failure.exit_code)
+
+
+def _read(line: int, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        part = os.read(line, length - len(data))
+        if not part:
+            os._exit(1)
+        data += part
+    return data
 
 
 def _listen(line: int, stop: threading.Event) -> None:
@@ -202,12 +222,36 @@ def _train(order: Order, stop: Callable[[], bool]) -> Outcome:
         seconds=sum(row["seconds"] for row in trained.history),
         pictures=tuple(PictureScore.of(score) for score in scores),
         curve=tuple(Epoch.of(row) for row in trained.history),
+        made_with=_made_with(order),
     )
 
 
+def _made_with(order: Order) -> str:
+    import keras
+
+    from trainer.device import has_gpu, precision
+
+    on_gpu = has_gpu()
+    device = "GPU" if on_gpu else platform.machine()
+    numbers = precision(order.recipe, on_gpu)
+    backend = keras.backend.backend()
+    return f"wbc-station {version('wbc-station')}, keras {keras.version()} on {backend}, {device}, {numbers}"
+
+
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, stop: Callable[[], bool]) -> Iterator[None]:
     """Wait until no other process works in this folder; the lock ends with the process, however it ends."""
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while not _locked(lock):
+            if stop():
+                raise Paused(f"another process trains {folder.name}")
+            time.sleep(_LOOK_SECONDS)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -46,6 +47,11 @@ def resume(folder: RunFolder, samples: Sequence[Sample]) -> RunRecord:
         raise RunError(f"the run {folder.path} {state}: there is nothing to go on from")
     if record.data_sha256 != data_digest(samples):
         raise RunError(f"the run {folder.path} was begun on other pictures or masks; start a new one")
+    if record.held_out_sha256 != _held_out_digest(record.recipe, samples, record.seed):
+        raise RunError(
+            f"the run {folder.path} was begun with other groups, so pictures that it learned from would now choose the "
+            "epoch; start a new one"
+        )
     return record
 
 
@@ -67,6 +73,7 @@ def new_record(
         ancestry=start.ancestry,
         data_sha256=data_digest(samples),
         sources=sources,
+        held_out_sha256=_held_out_digest(recipe, samples, seed),
         created_at=created_at,
         package_version=version("wbc-station"),
     )
@@ -85,6 +92,11 @@ def sources_of(
         )
         for name, own in grouped(samples).items()
     }
+
+
+def _held_out_digest(recipe: Recipe, samples: Sequence[Sample], seed: int) -> str:
+    names = sorted(f"{sample.dataset}/{sample.id}" for sample in hold_out(samples, recipe.held_out, seed)[1])
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def new_model(record: RunRecord, start: Start) -> Any:

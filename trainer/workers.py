@@ -11,8 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from station.contract.errors import StationError
-from trainer.runs import write_whole
-from trainer.task import PAUSED, STOP, Order, Outcome, Paused, outcome_of, perform
+from trainer.task import LENGTH_BYTES, PAUSED, STOP, Order, Outcome, Paused, outcome_of, perform
 
 
 class WorkerError(StationError):
@@ -61,28 +60,36 @@ class Processes:
         self._threads.shutdown(cancel_futures=True)
 
     def _perform(self, order: Order) -> Outcome:
-        order.folder.mkdir(parents=True, exist_ok=True)
-        path = order.folder / "order.pickle"
-        write_whole(path, lambda partial: partial.write_bytes(pickle.dumps(order)))
-        log = order.folder / "log.txt"
-        with log.open("wb") as lines, self._started(str(path), lines) as process:
-            exit_code = process.wait()
-            with self._lock:
-                self._running.discard(process)
+        try:
+            exit_code, log = self._run(order)
+        except OSError as cause:
+            raise WorkerError(f"{order.folder} cannot be used ({cause.strerror or cause})") from cause
         outcome = outcome_of(order.folder)
         if outcome is not None:
             return outcome
         if exit_code == PAUSED:
             raise Paused(f"{order.folder.name} stands after a whole epoch")
-        raise WorkerError(_reason(exit_code, log.read_text(encoding="utf-8", errors="replace")))
+        raise WorkerError(_reason(exit_code, log))
 
-    def _started(self, path: str, log: Any) -> subprocess.Popen[bytes]:
+    def _run(self, order: Order) -> tuple[int, str]:
+        """The exit code of the task's process, and what it printed."""
+        order.folder.mkdir(parents=True, exist_ok=True)
+        path = order.folder / "log.txt"
+        with path.open("wb") as lines, self._started(str(order.folder), lines) as process:
+            packed = pickle.dumps(order)
+            _tell(process, len(packed).to_bytes(LENGTH_BYTES) + packed)
+            exit_code = process.wait()
+            with self._lock:
+                self._running.discard(process)
+        return exit_code, path.read_text(encoding="utf-8", errors="replace")
+
+    def _started(self, name: str, log: Any) -> subprocess.Popen[bytes]:
         """In a session of its own: Ctrl-C reaches the comparison alone, which then says what shall happen."""
         with self._lock:
             if self._stopping:
                 raise Paused("not begun")
             process = subprocess.Popen(
-                [sys.executable, "-c", "from trainer.task import main; main()", path],
+                [sys.executable, "-c", "from trainer.task import main; main()", name],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -95,8 +102,11 @@ class Processes:
 class RayCluster:
     """The same tasks on a Ray cluster whose machines see the data and the folder of runs under the same paths."""
 
-    def __init__(self, address: str) -> None:
-        """Raises WorkerError where Ray is not installed or nobody answers at the address."""
+    def __init__(self, address: str, jobs: int) -> None:
+        """`jobs` tasks at a time on each machine.
+
+        Raises WorkerError where Ray is not installed or nobody answers at the address.
+        """
         try:
             import ray
         except ImportError as cause:
@@ -112,7 +122,7 @@ class RayCluster:
             raise WorkerError(f"no Ray cluster answers at {address} ({cause})") from cause
         self._ray = ray
         # A process serves one task, so that none inherits memory or random state.
-        self._perform: Callable[[Order], Any] = ray.remote(max_calls=1)(perform).remote
+        self._perform: Callable[[Order], Any] = ray.remote(max_calls=1, **_share(ray.nodes(), jobs))(perform).remote
         self._references: list[Any] = []
         self._stopping = False
 
@@ -132,7 +142,8 @@ class RayCluster:
             result.set_exception(Paused("cut off"))
         else:
             cause = getattr(failure, "cause", None) or failure
-            result.set_exception(WorkerError(str(cause).strip().splitlines()[-1]))
+            lines = str(cause).strip().splitlines() or [type(cause).__name__]
+            result.set_exception(WorkerError(lines[-1]))
 
     def stop(self) -> None:
         """Ray cannot ask a task to end after its epoch: it is cut off, and goes on from the epoch before."""
@@ -142,6 +153,16 @@ class RayCluster:
 
     def close(self) -> None:
         self._ray.shutdown()
+
+
+def _share(nodes: list[dict[str, Any]], jobs: int) -> dict[str, float]:
+    """What a task asks of a machine of the cluster: its part of the GPUs where there are any, else of the cores."""
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    for kind, name in (("GPU", "num_gpus"), ("CPU", "num_cpus")):
+        counts = [count[kind] for count in resources if count.get(kind)]
+        if counts:
+            return {name: min(counts) / jobs if kind == "GPU" else max(1, min(counts) // jobs)}
+    return {}
 
 
 def _tell(process: subprocess.Popen[bytes], word: bytes) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 BACKGROUND, CYTOPLASM, NUCLEUS = 0, 1, 2
 CLASSES: Final = ("background", "cytoplasm", "nucleus")
@@ -37,6 +45,9 @@ class NetworkFile(Frozen):
     sha256: Sha256
 
 
+_OF_POLICIES = {"policy", "stretch_px"}
+
+
 class NetworkScale(Frozen):
     """How a picture is brought to the network.
 
@@ -62,6 +73,12 @@ class NetworkScale(Frozen):
         if self.policy == "stretch" and self.stretch_px % self.stride:
             raise ValueError(f"stretch_px = {self.stretch_px} is not a multiple of the stride {self.stride}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before_the_policies(self, plain: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Stations that know no policy refuse unknown keys: a bundle of theirs shall not carry any."""
+        fields: dict[str, object] = plain(self)
+        return {key: value for key, value in fields.items() if self.policy != "cells" or key not in _OF_POLICIES}
 
 
 class Separation(Frozen):

@@ -17,6 +17,7 @@ from trainer.cli.context import (
     cell_diameter_option,
     data_argument,
     diameters_of,
+    given,
     interruptible,
     layout_option,
     need,
@@ -56,8 +57,15 @@ class ComparisonIncomplete(StationError):
 )
 @click.option("--weights-dir", type=click.Path(path_type=Path), help="Folder with ImageNet weights.")
 @cell_diameter_option
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Trainings at a time.")
-@click.option("--ray", "ray_address", metavar="ADDRESS", help="Train on this Ray cluster; local starts one here.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Trainings at a time, on each machine."
+)
+@click.option(
+    "--ray",
+    "ray_address",
+    metavar="ADDRESS",
+    help="Train on this Ray cluster, whose machines see the same paths; local starts one here.",
+)
 @runs_option
 def command(
     data: tuple[Path, ...],
@@ -81,7 +89,9 @@ def command(
     """Compare encoders and losses on the folders DATA by group k-fold.
 
     What is done stays done: start the same command again after a crash or Ctrl-C and it goes on, also within a
-    training. Ctrl-C lets running trainings end their epoch; a second one ends at once.
+    training. Ctrl-C lets running trainings end their epoch (on a Ray cluster it cuts them off, and they go on from the
+    epoch before); a second one ends at once. --leave-one-set-out asks how a network does on a laboratory that it has
+    not seen: a fold per data set instead of folds of groups.
 
     \b
     Example:
@@ -89,15 +99,19 @@ def command(
       trainer compare ward-a ward-b --leave-one-set-out --backbones mobilenet_v2 --losses dice
       trainer compare my-images --backbones mobilenet_v2,resnet18 --losses all --epochs 8 --jobs 2
     """
-    need(*TRAINING, "sklearn")
+    need(*TRAINING, "sklearn", *EXPORTING)
+    if leave_one_set_out and given("folds"):
+        raise click.UsageError("--leave-one-set-out makes a fold of each data set: leave --folds away")
     from trainer.backbones import BACKBONES
-    from trainer.compare import Plan, compare, setting_of
+    from trainer.compare import Plan, arrange, compare, setting_of
     from trainer.datasets.samples import joined_by_content
     from trainer.display import ComparisonBar
     from trainer.ledger import LEDGER_FILE, Ledger, Request
     from trainer.losses import LOSSES
     from trainer.recipe import read_recipe
 
+    data = tuple(folder.absolute() for folder in data)
+    weights_dir = (weights_dir or Path("weights")).absolute()
     samples = joined_by_content(samples_of(data, layout, splits, "train"))
     plan = Plan(
         recipe=read_recipe(recipe_name, epochs=epochs),
@@ -106,25 +120,27 @@ def command(
         backbones=_words(backbones, tuple(BACKBONES)),
         losses=_words(losses, tuple(LOSSES)),
         division="sets" if leave_one_set_out else "groups",
-        folds=len(data) if leave_one_set_out else folds,
+        folds=folds,
         only_folds=only_folds,
         seeds=seeds,
         weights=weights,
-        weights_dir=weights_dir.absolute() if weights_dir else None,
+        weights_dir=weights_dir,
     )
+    arrangement = arrange(plan)
+    workers = _workers(jobs, ray_address)
     console = Console(markup=False, highlight=False)
     ledger = Ledger(runs / LEDGER_FILE)
     request = Request(
-        data=tuple(str(folder.absolute()) for folder in data),
+        data=tuple(map(str, data)),
         layout=layout,
         splits=str(splits.absolute()) if splits else None,
-        weights_dir=str(weights_dir.absolute()) if weights_dir else None,
+        weights_dir=str(weights_dir),
     )
-    setting = ledger.open_comparison(setting_of(plan, request, datetime.now(UTC).isoformat(timespec="seconds")))
-    workers = _workers(jobs, ray_address)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    setting = ledger.open_comparison(setting_of(plan, arrangement, request, now))
     try:
         with interruptible() as stopping, ComparisonBar(console, plan.recipe.epochs) as watcher:
-            outcomes = compare(plan, setting, ledger, runs, workers, watcher, stopping)
+            outcomes = compare(plan, arrangement, setting, ledger, runs.absolute(), workers, watcher, stopping)
     finally:
         workers.close()
     console.print(f"comparison {setting.id}: {len(outcomes)} of {watcher.total} trainings are in {runs / LEDGER_FILE}")
@@ -172,4 +188,4 @@ def _words(told: str, known: tuple[str, ...]) -> tuple[str, ...]:
 def _workers(jobs: int, ray_address: str | None) -> Workers:
     from trainer.workers import Processes, RayCluster
 
-    return RayCluster(ray_address) if ray_address else Processes(jobs)
+    return RayCluster(ray_address, jobs) if ray_address else Processes(jobs)

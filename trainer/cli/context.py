@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from station.contract.errors import StationError
 
@@ -75,12 +76,20 @@ def _layout_word(layout: str | None, palette: str | None, tolerance: int | None)
 
 
 def need(*modules: str) -> None:
-    """Raise TrainingMissing where the extra `train` is not installed; keep TensorFlow's start quiet where it is."""
+    """Raise TrainingMissing where the extra `train` is not installed; keep TensorFlow's start quiet where it is.
+
+    Raises ConversionError where a network is to be exported and Keras was told another backend: before the training
+    that comes first, not after it.
+    """
     if missing := [name for name in modules if find_spec(name) is None]:
         raise TrainingMissing(
             f"this needs {', '.join(missing)}, which the station alone does not: pip install 'wbc-station[train]' "
             "(in a clone: pip install '.[train]')"
         )
+    if "tf2onnx" in modules:
+        from trainer.conversion import check_backend
+
+        check_backend(os.environ.get("KERAS_BACKEND", "tensorflow"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # The same recipe, data and seed shall give the same figures; sums over threads differ otherwise.
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
@@ -137,3 +146,10 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         yield pressed.is_set
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def given(*names: str) -> list[str]:
+    """Those of the parameters that the user gave, as options."""
+    context = click.get_current_context()
+    told = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    return [param.opts[0] for param in context.command.params if param.name in told]

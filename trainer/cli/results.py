@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from station.contract.errors import StationError
-from trainer.cli.context import runs_option, samples_of
+from trainer.cli.context import TRAINING, TrainingMissing, need, runs_option, samples_of
 
 if TYPE_CHECKING:
     from trainer.datasets.samples import Sample
@@ -22,14 +22,24 @@ if TYPE_CHECKING:
 _ROOMY = 100  # columns of a terminal
 
 
+class NotWritten(StationError):
+    """A file that cannot take the results."""
+
+
 @click.command()
 @click.argument("comparisons", nargs=-1, metavar="[COMPARISON]...")
 @runs_option
 @click.option("--markdown", "as_markdown", is_flag=True, help="As Markdown, under a line that names this command.")
+@click.option("--model", "models", metavar="RUN", multiple=True, help="Add how this run was trained and scored.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Into this file instead of the terminal.")
 @click.option("--page", "page_file", type=click.Path(path_type=Path), help="Write the offline HTML page as well.")
 def command(
-    comparisons: tuple[str, ...], runs: Path, as_markdown: bool, output: Path | None, page_file: Path | None
+    comparisons: tuple[str, ...],
+    runs: Path,
+    as_markdown: bool,
+    models: tuple[str, ...],
+    output: Path | None,
+    page_file: Path | None,
 ) -> None:
     """Show the tables of a COMPARISON (the first letters of its id; default: the newest), also while it still runs.
 
@@ -37,10 +47,12 @@ def command(
     Example:
       trainer results
       trainer results 5e77149c --page comparison.html
-      trainer results 5e77149c 01d0c0a1 --markdown -o RESULTS.md
+      trainer results 5e77149c 01d0c0a1 --model 20261124T101500-resnet50-dice --markdown -o RESULTS.md
     """
     if page_file and len(comparisons) > 1:
         raise click.UsageError("--page shows one comparison")
+    if models and not as_markdown:
+        raise click.UsageError("--model is a section of the Markdown: add --markdown")
     from trainer.results import find, open_ledger, results_of
 
     ledger = open_ledger(runs)
@@ -48,7 +60,7 @@ def command(
     shown = [results_of(ledger, find(settings, told)) for told in comparisons or (None,)]
     with _into(output):
         if as_markdown:
-            _print_markdown(shown, runs, output)
+            _print_markdown(shown, runs, models, output)
         else:
             for results in shown:
                 print_results(results)
@@ -84,9 +96,14 @@ def write_page(results: Results, runs: Path, path: Path, samples: Iterable[Sampl
     from trainer.results import home
     from trainer.runs import write_text
 
+    with suppress(TrainingMissing):  # only the outlines need it, and the page says where they are missing
+        need(*TRAINING)
     by_name = {(sample.dataset, sample.id): sample for sample in samples}
     galleries = galleries_of(results, home(runs, results.setting), by_name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise NotWritten(f"{path} cannot be written ({cause.strerror})") from cause
     write_text(path, page(results, galleries))
     click.echo(f"page: {path}")
 
@@ -101,13 +118,18 @@ def _samples(setting: Setting) -> list[Sample]:
         return []
 
 
-def _print_markdown(shown: Sequence[Results], runs: Path, output: Path | None) -> None:
+def _print_markdown(shown: Sequence[Results], runs: Path, models: Sequence[str], output: Path | None) -> None:
+    from trainer.card import run_section
     from trainer.page import markdown
+    from trainer.runs import open_run
 
     words = ["trainer", "results", *(results.setting.id for results in shown)]
     words += ["--runs", str(runs)] if runs != Path("runs") else []
+    words += [word for run in models for word in ("--model", run)]
     words += ["--markdown", *(["-o", str(output)] if output else [])]
     click.echo(markdown(shown, shlex.join(words)), nl=False)
+    for run in models:
+        click.echo("\n" + run_section(open_run(runs, run).load()), nl=False)
 
 
 @contextmanager
@@ -120,4 +142,4 @@ def _into(output: Path | None) -> Iterator[None]:
         with output.open("w", encoding="utf-8") as lines, redirect_stdout(lines):
             yield
     except OSError as cause:
-        raise StationError(f"{output} cannot be written ({cause.strerror})") from cause
+        raise NotWritten(f"{output} cannot be written ({cause.strerror})") from cause

@@ -1,0 +1,20 @@
+#!/bin/sh
+# The comparisons behind trainer/RESULTS.md. Some five hours on two cores for the first line alone; each line goes on
+# where it was cut off. DATA, WEIGHTS and VENV come from the Makefile.
+set -eu
+trainer=$VENV/bin/trainer
+runs=${RUNS:-runs}
+
+compare() {
+    "$trainer" compare "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" --cell-diameter bccd=162 \
+        --cell-diameter zheng=75 --weights-dir "$WEIGHTS" --runs "$runs" "$@"
+}
+
+# All encoders at one small budget from random values; then those whose ImageNet weights are at hand, from these.
+compare --recipe brief --folds 3 --weights none
+compare --recipe brief --folds 3 --weights imagenet --backbones mobilenet,mobilenet_v2
+# Full length, for the best of them.
+compare --recipe station --folds 3 --weights available --backbones mobilenet,mobilenet_v2,resnet18 --losses cross_entropy+dice
+# What a laboratory may expect that brings another microscope, with and without jitter of the stain.
+compare --recipe station --leave-one-set-out --backbones mobilenet_v2 --losses cross_entropy+dice
+compare --recipe "$(dirname "$0")/station-one-stain.toml" --leave-one-set-out --backbones mobilenet_v2 --losses cross_entropy+dice
