@@ -37,7 +37,6 @@ def setting(sources: Mapping[str, int] | None = None, created_at: str = "2026-11
         folds=3,
         cell_diameters=dict.fromkeys(sources, 75.0),
         sources=dict(sources),
-        folders=("/nowhere/images",),
         request=Request(data=("/nowhere",)),
         created_at=created_at,
         package_version="0.1.0",

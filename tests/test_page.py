@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from comparisons import NINE, fabricated, made_ledger, outcome, picture, setting, task
+from comparisons import NINE, fabricated, made_ledger, outcome, picture, setting, speed, task
 from numpy.typing import NDArray
 
 from station.contract.overlay import NUCLEUS_COLOUR
@@ -164,7 +164,7 @@ def test_the_best_of_a_column_is_marked_among_the_ranked_of_one_start(markdown: 
 def test_who_is_not_ranked_takes_no_mark_from_the_ranked(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.open_comparison(setting())
-    for backbone, wrong in (("unet", (900, 900)), ("vgg16", (800, 800)), ("vgg19", (90,))):
+    for backbone, wrong in (("unet", (900, 900)), ("vgg16", (800, 800)), ("vgg19", (90,))):  # most sat both folds
         for fold, pixels in enumerate(wrong, start=1):
             ledger.finish(setting().id, outcome(task(backbone, fold=fold), [picture(pixels)]))
     markdown = results(tmp_path, "--markdown").output
@@ -177,7 +177,8 @@ def test_the_setting_the_front_and_the_pick_are_told(markdown: str) -> None:
         "recipe: station, digest ",
         "at most 1200 optimizer steps of 8 pictures of 192 px",
         "bccd, 6 pictures, cells of 75 px; zheng, 6 pictures, cells of 75 px",
-        "3 by group, all trained; 1 seed",
+        "3 by group, 53 of 54 trained over all networks; 1 seed",
+        "The scale of a test picture was told, not estimated: from the set's own masks",
         "53 finished, 1 failed",
         "onnxruntime 1.30 on an Intel N100, 4 threads, a picture of 253x190 px",
         "wbc-station 0.1.0, begun 2026-11-24T20:00:00+00:00",
@@ -325,6 +326,62 @@ def test_one_training_alone_is_shown_without_deviation_or_mark(tmp_path: Path) -
     assert row(markdown, "Table 1, loss dice", "unet")[3] == "0.9850"
     assert "**" not in markdown and "are ranked apart" not in markdown
     assert results(tmp_path, "--page", tmp_path / "index.html").exit_code == 0
+
+
+def test_a_training_beyond_the_others_changes_no_figure_and_is_told(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.open_comparison(setting())
+    for backbone, fold in itertools.product(("unet", "vgg16"), (1, 2, 3)):
+        ledger.finish(setting().id, fabricated(task(backbone, fold=fold), 0.1, setting().sources, 3))
+    before = results(tmp_path, "--markdown").output
+    assert "3 by group, all trained; 1 seed" in before and "left out" not in before
+    ledger.finish(setting().id, fabricated(task("unet", fold=1, seed=1), 0.5, setting().sources, 3))
+    after = results(tmp_path, "--markdown").output
+    assert "most networks share; 1 further trainings are left out" in after
+    assert after.partition("### ")[2] == before.partition("### ")[2]
+
+
+def test_folds_that_are_data_sets_are_called_so(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    own = setting().model_copy(update={"division": "sets", "folds": 2})
+    ledger.open_comparison(own)
+    for fold, name in enumerate(sorted(own.sources), start=1):
+        ledger.finish(
+            own.id, fabricated(task(fold=fold), 0.1, {name: 6}, 1).model_copy(update={"task": task(fold=fold)})
+        )
+    markdown = results(tmp_path, "--markdown").output
+    assert "2 by data set, each left out once, all trained; 1 seed" in markdown
+    assert "by group" not in markdown
+
+
+def test_latencies_of_two_machines_do_not_stand_side_by_side(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.open_comparison(setting())
+    for backbone, ms in (("unet", 40.0), ("vgg16", 90.0)):
+        for fold in (1, 2, 3):
+            ledger.finish(setting().id, fabricated(task(backbone, fold=fold), 0.1, setting().sources, 3))
+        measured = speed(backbone, ms).model_copy(update={"machine": f"the machine of {backbone}"})
+        ledger.add_speed(setting().id, measured)
+    markdown = results(tmp_path, "--markdown").output
+    shown = {one[1]: one[-1] for one in cells(markdown, "Ranking, from random values")}
+    assert shown == {"unet": "–", "vgg16": "90.0"}
+    assert "on the machine of vgg16" in markdown and "on another machine: unet" in markdown
+
+
+def test_a_failure_leaves_the_file_of_results_as_it_was(runs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "RESULTS.md"
+    path.write_text("kept")
+    assert results(runs, "--markdown", "--model", "no-such-run", "-o", path).exit_code != 0
+    assert path.read_text() == "kept"
+
+
+@pytest.mark.parametrize("place", ["x.html", "new/x.html"])
+@pytest.mark.parametrize("option", ["--page", "-o"])
+def test_a_file_where_a_folder_should_be_is_a_sentence(runs: Path, tmp_path: Path, option: str, place: str) -> None:
+    (tmp_path / "plainfile").write_text("")
+    shown = results(runs, option, tmp_path / "plainfile" / place)
+    assert isinstance(shown.exception, SystemExit)
+    assert shown.exit_code == 1 and f"{tmp_path / 'plainfile' / place} cannot be written" in shown.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pytest
 from comparisons import outcome, picture, speed, task
 
-from trainer.ranking import RankingError, Standing, choose, complete, pareto, rankings, standings
+from trainer.ranking import RankingError, Standing, choose, complete, pareto, rankings, shared_exams, standings
 from trainer.task import Outcome
 
 
@@ -25,6 +26,12 @@ def trained(
         outcome(task(backbone, loss, start, fold), [picture(pixels)])
         for fold, pixels in zip(folds or itertools.count(1), wrong, strict=False)
     ]
+
+
+def best_of(*everything: Sequence[Outcome], ms: Mapping[str, float] | None = None) -> list[Standing]:
+    """Standings of trainings that are compared with one another."""
+    speeds = {backbone: speed(backbone, milliseconds) for backbone, milliseconds in (ms or {}).items()}
+    return standings(itertools.chain(*everything), speeds)
 
 
 def network(
@@ -73,16 +80,59 @@ def test_the_figures_of_one_set_come_from_its_pictures_alone() -> None:
         outcome(task(fold=1), [picture(90, "a"), picture(900, "b")]),
         outcome(task(fold=2), [picture(900, "b")]),  # no picture of a in this test part
         outcome(task("vgg16", fold=1), [picture(900, "b")]),
+        outcome(task("vgg16", fold=2), [picture(900, "b")]),
     ]
     (one,) = standings(outcomes, {}, "a")
     assert (one.backbone, one.score.count, len(one.exams)) == ("unet", 1, 2)
     assert one.regions["nucleus"]["dice"].mean == pytest.approx(0.99)
 
 
-def test_seeds_are_exams_of_their_own() -> None:
-    twice = [outcome(task(fold=fold, seed=seed), [picture(90)]) for fold in (1, 2) for seed in (0, 1)]
-    (one,) = standings(twice, {})
-    assert one.score.count == 4 and len(one.exams) == 4
+def test_the_seeds_of_a_fold_are_averaged_before_folds_are_counted() -> None:
+    """Dice of the nucleus by fold and seed: 0.99 and 0.97, then 0.95 and 0.93; so 0.98 and 0.94 by fold."""
+    wrong = {(1, 0): 90, (1, 1): 270, (2, 0): 450, (2, 1): 630}
+    (one,) = standings([outcome(task(fold=f, seed=s), [picture(pixels)]) for (f, s), pixels in wrong.items()], {})
+    nucleus = one.regions["nucleus"]["dice"]
+    assert (nucleus.count, one.epochs.count, len(one.exams)) == (2, 2, 4)
+    assert nucleus.mean == pytest.approx(0.96)
+    assert nucleus.deviation == pytest.approx(0.04 / 2**0.5)
+    assert nucleus.standard_error == pytest.approx(0.02)
+
+
+def test_a_fold_with_more_seeds_weighs_no_more() -> None:
+    wrong = {(1, 0): 90, (1, 1): 90, (1, 2): 90, (2, 0): 450}
+    (one,) = standings([outcome(task(fold=f, seed=s), [picture(pixels)]) for (f, s), pixels in wrong.items()], {})
+    assert one.regions["nucleus"]["dice"].mean == pytest.approx((0.99 + 0.95) / 2)
+
+
+def test_one_training_more_throws_no_rival_out_and_counts_for_nothing() -> None:
+    more = outcome(task("unet", fold=1, seed=1), [picture(0)])
+    found = best_of(trained("unet", (90, 90)), [more], trained("vgg16", (80, 80)))
+    assert [one.backbone for one in complete(found)] == ["vgg16", "unet"]
+    assert found[1].regions["nucleus"]["dice"].mean == pytest.approx(0.99)
+    assert found[1].exams == {(1, 0), (2, 0)}
+    assert choose(found, "accuracy")[1].endswith("of 2 networks")
+
+
+A, B, C, D = (1, 0), (2, 0), (3, 0), (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("sat", "shared"),
+    [
+        ([], set()),
+        ([{A, B}], {A, B}),
+        ([{A}, {A, B, C}], {A}),
+        ([{A, B, C}, {A, B, C}, {A}], {A, B, C}),
+        ([{A, B}, {A, B}, {A}, {A}], {A}),
+        ([{A, B}, {A, B}, {A, B}, {A}, {A}], {A, B}),
+        ([{A, B, C}, {A, B, D}, {A, C, D}], {A, D}),  # three pairs, each sat by two: the order decides
+        ([{A, B}, {C}], set()),
+    ],
+)
+def test_networks_are_compared_on_what_more_than_half_of_them_sat(
+    sat: Sequence[set[tuple[int, int]]], shared: set[tuple[int, int]]
+) -> None:
+    assert shared_exams(map(frozenset, sat)) == shared
 
 
 def test_rankings_keep_starts_apart_and_leave_out_who_was_not_tested_on_every_fold() -> None:
@@ -100,10 +150,12 @@ def test_rankings_keep_starts_apart_and_leave_out_who_was_not_tested_on_every_fo
 
 
 def test_as_many_folds_are_not_the_same_folds() -> None:
-    candidates = standings([*trained("unet", (9, 9), folds=(1, 2)), *trained("vgg16", (9, 9), folds=(1, 3))], {})
-    assert complete(candidates) == [] and rankings(candidates) == {}
-    with pytest.raises(RankingError, match="no network was tested on every fold that another was"):
-        choose(candidates, "accuracy")
+    candidates = best_of(trained("unet", (9, 90), folds=(1, 2)), trained("vgg16", (8, 900), folds=(1, 3)))
+    assert [(one.backbone, one.exams) for one in complete(candidates)] == [("vgg16", {A}), ("unet", {A})]
+    apart = best_of(trained("unet", (9, 9), folds=(1, 2)), trained("vgg16", (9, 9), folds=(3, 4)))
+    assert complete(apart) == [] and rankings(apart) == {}
+    with pytest.raises(RankingError, match="of 2 networks no two were tested on the same folds"):
+        choose(apart, "accuracy")
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -194,8 +246,32 @@ def test_what_allows_no_choice_is_refused(candidates: list[Standing], said: str)
         choose(candidates, "speed")
 
 
-def test_who_sat_fewer_exams_is_never_chosen() -> None:
-    few = network("mobilenet", [1], 1)
-    for on in ("speed", "accuracy"):
-        chosen, _ = choose([few, network("vgg19", BEST, 180)], on)  # type: ignore[arg-type]
-        assert chosen.backbone == "vgg19"
+@pytest.mark.parametrize("on", ["speed", "accuracy"])
+def test_who_sat_fewer_exams_is_never_chosen(on: Literal["speed", "accuracy"]) -> None:
+    rivals = [trained("mobilenet", [1]), trained("vgg19", BEST), trained("unet", [900] * 4)]
+    chosen, reason = choose(best_of(*rivals, ms={"mobilenet": 1, "vgg19": 180, "unet": 40}), on)
+    assert chosen.backbone == "vgg19" and "of 2 networks" in reason
+
+
+def test_the_only_network_is_chosen_and_called_so() -> None:
+    _, reason = choose([network("unet", (90, 110), 10)], "accuracy")
+    assert reason.endswith("of 1 network, the only one of the comparison")
+
+
+def test_where_folds_are_data_sets_there_is_no_standard_error_to_go_by() -> None:
+    outcomes = [*trained("vgg19", BEST), *trained("unet", [150] * 4)]
+    candidates = standings(outcomes, {"vgg19": speed("vgg19", 180), "unet": speed("unet", 40)}, division="sets")
+    assert candidates[0].score.deviation is not None and candidates[0].score.standard_error is None
+    with pytest.raises(RankingError, match=r"each fold is a whole data set.*pick --on accuracy"):
+        choose(candidates, "speed")
+    assert choose(candidates, "accuracy")[0].backbone == "vgg19"
+
+
+def test_a_latency_of_another_machine_counts_as_not_measured() -> None:
+    """The speeds come as the ledger gives them, the oldest first; the slow one was measured last."""
+    old = speed("unet", 1).model_copy(update={"machine": "a faster one"})
+    outcomes = [*trained("vgg19", BEST), *trained("unet", [150] * 4)]
+    candidates = standings(outcomes, {"unet": old, "vgg19": speed("vgg19", 180)})
+    assert {one.backbone: one.milliseconds for one in candidates} == {"vgg19": 180, "unet": None}
+    assert [one.backbone for one in pareto(candidates)] == ["vgg19"]
+    assert choose(candidates, "speed")[0].backbone == "vgg19"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError
-from sqlalchemy import Column, Float, Integer, MetaData, String, Table, create_engine, event, select
+from sqlalchemy import Column, Float, Integer, MetaData, String, Table, create_engine, event, literal_column, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError
@@ -201,12 +201,13 @@ class Ledger:
         text = speed.model_dump_json()
         row = {"comparison": comparison, "backbone": speed.backbone, "speed": text}
         with self._writing() as connection:
-            connection.execute(insert(_speeds).values(row).on_conflict_do_update(set_={"speed": text}))
+            connection.execute(insert(_speeds).prefix_with("OR REPLACE").values(row))
 
     def speeds(self, comparison: str) -> dict[str, Speed]:
-        """By backbone."""
+        """By backbone, the one that was measured last at the end."""
+        query = select(_speeds.c.speed).filter_by(comparison=comparison).order_by(literal_column("rowid"))
         with self._reading() as connection:
-            texts = connection.execute(select(_speeds.c.speed).filter_by(comparison=comparison)).scalars()
+            texts = connection.execute(query).scalars()
             return {speed.backbone: speed for speed in map(Speed.model_validate_json, texts)}
 
     def add_pick(self, comparison: str, pick: Pick) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from station.contract.errors import StationError
 from trainer.backbones import IMAGENET, NO_WEIGHTS
 from trainer.ledger import LEDGER_FILE, Ledger, Pick, Setting, Speed
-from trainer.ranking import Standing, complete, pareto, rankings, standings, start_order
+from trainer.ranking import Standing, complete, of_newest_machine, pareto, rankings, standings, start_order
 from trainer.recipe import Recipe
 from trainer.task import Outcome, Task
 
@@ -20,8 +20,10 @@ APART = (
     "between the two the weights would decide, not the encoder."
 )
 FIGURES = (
-    "A figure is the mean ± the standard deviation over folds and seeds. In each fold pixels are pooled over the "
-    "pictures of a data set, and data sets count alike. F-score and Dice are the same figure. "
+    "A figure is the mean ± the standard deviation over folds; the seeds of a fold are averaged first. In each fold "
+    "pixels are pooled over the pictures of a data set, and data sets count alike. The scale of a test picture was "
+    "told, not estimated: from the set's own masks, as the cell diameter that is shown with the set, unless that was "
+    "given by hand. F-score and Dice are the same figure. "
     "Score: mean Dice of nucleus and whole cell. Count error: mean absolute difference, cells a picture. "
     "The best of a column is marked among the ranked networks of one start; "
     f"{FRONT_MARK} stands beside the ranks of a Pareto front: none of the others is both faster and better."
@@ -52,7 +54,7 @@ class Results:
 
     @property
     def ranked(self) -> list[Standing]:
-        """The networks that may be compared; the others sat fewer exams."""
+        """The networks that may be compared; the others did not sit all shared exams."""
         return complete(self.networks)
 
     @property
@@ -63,15 +65,15 @@ class Results:
     def starts(self) -> list[str]:
         return sorted({standing.start for standing in self.networks}, key=start_order)
 
-    @property
-    def exams(self) -> int:
-        """Folds x seeds that any network was tested on."""
-        return len({exam for standing in self.networks for exam in standing.exams})
-
     def of(self, standing: Standing) -> list[Outcome]:
         """The outcomes that a network's figures are from."""
         own = (standing.backbone, standing.loss, standing.start)
-        return [o for o in self.outcomes if (o.task.backbone, o.task.loss, o.task.start) == own]
+        return [
+            outcome
+            for outcome in self.outcomes
+            if (outcome.task.backbone, outcome.task.loss, outcome.task.start) == own
+            and (outcome.task.fold, outcome.task.seed) in standing.exams
+        ]
 
     def picked(self) -> Standing | None:
         """The network of the pick, if there is one and its outcomes are there."""
@@ -88,8 +90,8 @@ def results_of(ledger: Ledger, setting: Setting) -> Results:
         setting=setting,
         recipe=Recipe.model_validate_json(setting.recipe),
         outcomes=tuple(outcomes),
-        networks=_sorted(standings(outcomes, speeds)),
-        by_dataset={name: _sorted(standings(outcomes, speeds, name)) for name in sets},
+        networks=_sorted(standings(outcomes, speeds, None, setting.division)),
+        by_dataset={name: _sorted(standings(outcomes, speeds, name, setting.division)) for name in sets},
         speeds=speeds,
         failures=ledger.failures(setting.id),
         pick=picks[-1] if picks else None,
@@ -131,7 +133,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("folds", _folds(results)),
         ("starts", _starts(results)),
         ("trainings", f"{len(results.outcomes)} finished, {len(results.failures)} failed"),
-        ("latency", _latency(results.speeds.values())),
+        ("latency", _latency(results.speeds)),
         ("made by", f"wbc-station {setting.package_version}, begun {setting.created_at}"),
     ]
 
@@ -140,7 +142,7 @@ def verdicts(results: Results) -> list[str]:
     """What came out, a sentence each: the best of each ranking with its Pareto front, then the pick."""
     told = [_best(results, start, own) for start, own in results.rankings.items()]
     if results.networks and not told:
-        told = ["No network was tested on every fold that another was tested on, so there is no ranking yet."]
+        told = ["Most networks share no fold that they were tested on, so there is no ranking yet."]
     if results.pick:
         pick = results.pick
         told.append(f"Picked on {pick.picked_at[:10]} by the rule '{pick.rule}': {pick.reason}.")
@@ -163,15 +165,21 @@ def failed(results: Results) -> list[tuple[str, str]]:
 
 
 def incomplete(results: Results) -> str:
-    """Which networks are not ranked and why; empty where all are."""
-    every = results.exams
-    names = [f"{s.name}: {len(s.exams)} of {every}" for s in results.networks if s not in results.ranked]
-    return f"{MARK} Not ranked, as not tested on every fold: {'; '.join(names)} trainings." if names else ""
+    """Which networks are not ranked and why, and how much lies beyond the figures; empty where nothing does."""
+    told = []
+    if unranked := [s for s in results.networks if not s.is_complete]:
+        every = frozenset[tuple[int, int]]().union(*(s.exams for s in results.ranked))
+        names = [f"{s.name}: {len(s.exams & every)} of {len(every)}" for s in unranked]
+        told.append(f"{MARK} Not ranked, as not tested on every fold: {'; '.join(names)} trainings.")
+    if beyond := len(results.outcomes) - sum(len(s.exams) for s in results.networks):
+        told.append(
+            f"Compared on the folds and seeds that most networks share; {beyond} further trainings are left out."
+        )
+    return " ".join(told)
 
 
 def _sorted(found: Sequence[Standing]) -> tuple[Standing, ...]:
-    able = complete(found)
-    return tuple(sorted(found, key=lambda s: (start_order(s.start), s not in able, -s.score.mean, s.name)))
+    return tuple(sorted(found, key=lambda s: (start_order(s.start), not s.is_complete, -s.score.mean, s.name)))
 
 
 def _best(results: Results, start: str, own: Sequence[Standing]) -> str:
@@ -209,10 +217,14 @@ def _sets(setting: Setting) -> str:
 
 
 def _folds(results: Results) -> str:
-    folds = {outcome.task.fold for outcome in results.outcomes}
-    seeds = {outcome.task.seed for outcome in results.outcomes}
-    done = "all" if len(folds) == results.setting.folds else f"{len(folds)} of them"
-    return f"{results.setting.folds} by group, {done} trained; {len(seeds)} seed{'' if len(seeds) == 1 else 's'}"
+    """A fold of a network counts as trained with its first finished training; failed ones are to be done yet."""
+    setting, finished = results.setting, [outcome.task for outcome in results.outcomes]
+    networks = {(task.backbone, task.loss, task.start) for task in (*finished, *results.failures)}
+    done = len({(task.backbone, task.loss, task.start, task.fold) for task in finished})
+    every, seeds = len(networks) * setting.folds, len({task.seed for task in finished})
+    made = "by group" if setting.division == "groups" else "by data set, each left out once"
+    trained = "all trained" if done == every > 0 else f"{done} of {every} trained over all networks"
+    return f"{setting.folds} {made}, {trained}; {seeds} seed{'' if seeds == 1 else 's'}"
 
 
 def _starts(results: Results) -> str:
@@ -220,6 +232,10 @@ def _starts(results: Results) -> str:
     return "; ".join(f"{from_words(start)}: {', '.join(names)}" for start, names in of_start.items()) or "none yet"
 
 
-def _latency(speeds: Iterable[Speed]) -> str:
-    ways = sorted({f"{s.engine} on {s.machine}, a picture of {s.picture} px" for s in speeds})
-    return "; ".join(ways) + ", the network alone" if ways else "not measured"
+def _latency(speeds: Mapping[str, Speed]) -> str:
+    """Of one machine; what others took cannot stand beside it."""
+    newest = of_newest_machine(speeds)
+    ways = sorted({f"{s.engine} on {s.machine}, a picture of {s.picture} px" for s in newest.values()})
+    others = sorted(speeds.keys() - newest.keys())
+    elsewhere = f"; not counted, as measured on another machine: {', '.join(others)}" if others else ""
+    return "; ".join(ways) + ", the network alone" + elsewhere if ways else "not measured"

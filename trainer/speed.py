@@ -1,19 +1,26 @@
-"""How long one picture takes this machine's engine: a figure of the architecture, whatever the weights."""
+"""How long one picture takes this machine's engine: a figure of the architecture, whatever the weights.
+
+A machine slows down and recovers while it is measured. So the encoders take turns, in several rounds, and the quickest
+round of each is what it can do.
+"""
 
 from __future__ import annotations
 
+import gc
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from station.contract.bundle import bundle_of, sha256_of
 from station.contract.imaging import frame_for
 from station.contract.manifest import Manifest, NetworkFile, Provenance
-from station.engines import open_engine
+from station.engines import Engine, open_engine
 from trainer.backbones import backbone
 from trainer.conversion import to_onnx
 from trainer.datasets.samples import Sample
@@ -23,36 +30,84 @@ from trainer.unet import build
 
 ENGINE = "onnxruntime"
 _NETWORK_FILE = "network.onnx"
-_WARM_UP, _TIMED = 3, 15  # calls
+_ROUNDS = 4
+_WARM_UP, _TIMED = 2, 5  # calls in a round
 
 
-def measure(name: str, recipe: Recipe, size: tuple[int, int], now: Callable[[], float]) -> Speed:
-    """Time the network of an encoder on one picture of `size` (width, height at network scale, px), batch 1.
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """An encoder's network, ready to run."""
 
-    `now` is a clock in seconds. The network alone: decoding, scaling and separation cost the same for every encoder.
+    name: str
+    engine: Engine
+    tile: NDArray[np.uint8]  # [1, H, W, 3], a size that the network takes
+    parameters: int
+
+
+def measure_all(
+    names: Sequence[str],
+    recipe: Recipe,
+    size: tuple[int, int],
+    now: Callable[[], float],
+    tick: Callable[[int, int], None],
+) -> list[Speed]:
+    """Time the networks of encoders on one picture of `size` (width, height at network scale, px), batch 1.
+
+    `now` is a clock in seconds; `tick` is told how many steps are done, of how many. All engines are open at a time.
+    The network alone: decoding, scaling and separation cost the same for every encoder.
     """
+    steps = iter(range(1, len(names) * (1 + _ROUNDS) + 1))
+
+    def done() -> None:
+        tick(next(steps), len(names) * (1 + _ROUNDS))
+
+    ready, medians = [], {name: list[float]() for name in names}
+    for name in names:
+        ready.append(_candidate(name, recipe, size))
+        done()
+    for _ in range(_ROUNDS):
+        for one in ready:
+            medians[one.name].append(_median_of_calls(one, now))
+            done()
+    return [_speed(one, size, min(medians[one.name])) for one in ready]
+
+
+def _candidate(name: str, recipe: Recipe, size: tuple[int, int]) -> _Candidate:
+    """Of the Keras model and the file nothing stays in memory."""
     import keras
 
     row = backbone(name)
     model = build(row)
-    data = to_onnx(model)
-    parameters = int(model.count_params())
+    data, parameters = to_onnx(model), int(model.count_params())
+    del model
     keras.backend.clear_session()
+    gc.collect()
     engine = open_engine(bundle_of(_manifest(recipe, row.stride, data), {_NETWORK_FILE: data}), ENGINE)
     width, height = (-(-length // row.stride) * row.stride for length in size)
     tile = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
+    return _Candidate(name, engine, tile, parameters)
+
+
+def _median_of_calls(one: _Candidate, now: Callable[[], float]) -> float:
+    """Seconds; the first calls of a round find the caches full of another network."""
+    for _ in range(_WARM_UP):
+        one.engine(one.tile)
     seconds = []
-    for _ in range(_WARM_UP + _TIMED):
+    for _ in range(_TIMED):
         began = now()
-        engine(tile)
+        one.engine(one.tile)
         seconds.append(now() - began)
+    return median(seconds)
+
+
+def _speed(one: _Candidate, size: tuple[int, int], seconds: float) -> Speed:
     return Speed(
-        backbone=name,
+        backbone=one.name,
         engine=ENGINE,
         machine=machine(),
         picture=f"{size[0]}x{size[1]}",
-        milliseconds=1000 * median(seconds[_WARM_UP:]),
-        parameters=parameters,
+        milliseconds=1000 * seconds,
+        parameters=one.parameters,
     )
 
 

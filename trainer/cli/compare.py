@@ -166,19 +166,30 @@ def _show(setting: Setting, ledger: Ledger, runs: Path, plan: Plan, *, stopped: 
 
 
 def _measure_speeds(plan: Plan, setting: Setting, ledger: Ledger, console: Console) -> None:
-    """Once for each encoder and machine, after the trainings, when nothing else runs."""
+    """All encoders of the plan in one go, where one was not measured on this machine: after the trainings."""
+    from trainer.conversion import ConversionError
     from trainer.display import progress
-    from trainer.speed import machine, measure, typical_size
+    from trainer.speed import machine, measure_all, typical_size
 
     known = {name for name, speed in ledger.speeds(setting.id).items() if speed.machine == machine()}
-    missing = [name for name in plan.backbones if name not in known]
-    if not missing:
+    if known >= set(plan.backbones):
         return
-    need(*EXPORTING)
     size = typical_size(plan.samples, plan.diameters, plan.recipe)
     with progress(console) as bar:
-        for name in bar.track(missing, description="measuring latency"):
-            ledger.add_speed(setting.id, measure(name, plan.recipe, size, perf_counter))
+        job = bar.add_task("measuring latency", total=None)
+        try:
+            measured = measure_all(
+                plan.backbones,
+                plan.recipe,
+                size,
+                perf_counter,
+                lambda done, steps: bar.update(job, completed=done, total=steps),
+            )
+        except ConversionError as cause:
+            console.print(f"no latency: {cause}", soft_wrap=True)
+            return
+    for speed in measured:
+        ledger.add_speed(setting.id, speed)
 
 
 def _words(told: str, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -41,7 +42,7 @@ def command(
     output: Path | None,
     page_file: Path | None,
 ) -> None:
-    """Show the tables of a COMPARISON (the first letters of its id; default: the newest), also while it still runs.
+    """Show the tables of a COMPARISON (the first letters of its id; default: the last begun), also while it runs.
 
     \b
     Example:
@@ -61,9 +62,8 @@ def command(
     with _into(output):
         if as_markdown:
             _print_markdown(shown, runs, models, output)
-        else:
-            for results in shown:
-                print_results(results)
+        for results in () if as_markdown else shown:
+            print_results(results)
     if page_file:
         write_page(shown[0], runs, page_file, _samples(shown[0].setting))
 
@@ -134,12 +134,14 @@ def _print_markdown(shown: Sequence[Results], runs: Path, models: Sequence[str],
 
 @contextmanager
 def _into(output: Path | None) -> Iterator[None]:
-    """What is printed meanwhile goes into the file, if one is named."""
+    """What is printed meanwhile goes into the file, if one is named, and whole: a failure leaves it as it was."""
     if output is None:
         yield
         return
-    try:
-        with output.open("w", encoding="utf-8") as lines, redirect_stdout(lines):
-            yield
-    except OSError as cause:
-        raise NotWritten(f"{output} cannot be written ({cause.strerror})") from cause
+    from trainer.runs import write_text
+
+    with redirect_stdout(io.StringIO()) as lines:
+        yield
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        raise NotWritten(f"{output} cannot be written: name a file in a folder that exists")
+    write_text(output, lines.getvalue())
