@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ from station.demo.smear import paint, random_recipe
 from trainer.datasets.samples import DataError, Sample, grouped
 from trainer.recipe import BALANCED, ClassWeights, Recipe
 from trainer.recolour import recoloured
+
+Batch: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]  # pictures and truth, see `batch`
 
 _ONE_HOT = np.eye(len(CLASSES), dtype=np.float32)
 
@@ -55,7 +58,7 @@ def pools(
     picture for a progress bar. Raises DataError naming a picture that cannot be read or brought to that scale.
     """
     sources = grouped(samples)
-    share = (1.0 - recipe.painted_share) / len(sources)
+    share = (1.0 - recipe.painted_share) / max(1, len(sources))
     made = []
     for name, own in sources.items():
         made.append(Pool(name, tuple(_ticking(_read(s, diameters[name], recipe), tick) for s in own), share))
@@ -66,9 +69,7 @@ def pools(
     return made
 
 
-def batch(
-    sources: Sequence[Pool], recipe: Recipe, seed: int, epoch: int, step: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def batch(sources: Sequence[Pool], recipe: Recipe, seed: int, epoch: int, step: int) -> Batch:
     """([N, side, side, 3] RGB 0..255, [N, side, side, 3] one-hot truth) of one step; side = `recipe.input_px`.
 
     Depends on the arguments alone and leaves the interpreter to others most of the time, so several threads may make
@@ -81,6 +82,11 @@ def batch(
         images[i], labels = _crop(sources, recipe, np.random.default_rng([seed, draw, epoch, first + i]))
         np.take(_ONE_HOT, labels, axis=0, out=truth[i], mode="clip")  # five times as fast as by index
     return images, truth
+
+
+def batch_bytes(recipe: Recipe) -> int:
+    """How much memory a batch takes."""
+    return recipe.batch * recipe.input_px**2 * (3 + 3) * np.dtype(np.float32).itemsize
 
 
 def class_weights(sources: Sequence[Pool], recipe: Recipe) -> ClassWeights | None:

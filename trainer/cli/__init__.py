@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "Score a bundle on whole pictures, through the same code as the station.",
     "export": "Export a run to a bundle that a station installs.",
     "data": "Check data sets, and bring them into the default layout.",
+    "bench": "Measure how fast this machine trains, and whether its device waits for data.",
     "backbones": "List the encoders and whether their ImageNet weights are present.",
 }
 
