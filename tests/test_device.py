@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from trainer.backbones import backbone
-from trainer.device import has_gpu, jit_compile, names_gpu, numbers_in, precision
+from trainer.device import gpu_models, has_gpu, jit_compile, names_gpu, numbers_in, precision
 from trainer.losses import loss
 from trainer.recipe import Recipe
 from trainer.unet import build
@@ -26,8 +28,20 @@ def test_half_precision_is_for_a_gpu_unless_the_recipe_says_otherwise(told: str,
     assert (precision(recipe, True), precision(recipe, False)) == (on_gpu, on_cores)
 
 
-def test_steps_are_compiled_on_a_gpu_only() -> None:
-    assert (jit_compile(True), jit_compile(False)) == ("auto", False)
+@pytest.mark.parametrize(
+    ("on_gpu", "backend", "expected"),
+    [(True, "tensorflow", "auto"), (False, "tensorflow", False), (False, "jax", "auto"), (False, "torch", False)],
+)
+def test_steps_are_compiled_on_a_gpu_and_always_with_jax(on_gpu: bool, backend: str, expected: bool | str) -> None:
+    assert jit_compile(on_gpu, backend) == expected
+
+
+def test_a_gpu_is_named_as_its_driver_names_it(tmp_path: Path) -> None:
+    for number, model in enumerate(("NVIDIA H100 80GB HBM3", "NVIDIA L4")):
+        (tmp_path / f"0000:0{number}:00.0").mkdir()
+        (tmp_path / f"0000:0{number}:00.0" / "information").write_text(f"Model: \t\t {model}\nIRQ:   \t\t 17\n")
+    assert gpu_models(tmp_path) == ("NVIDIA H100 80GB HBM3", "NVIDIA L4")
+    assert gpu_models(tmp_path / "no driver") == ()
 
 
 @pytest.mark.parametrize(

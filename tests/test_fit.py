@@ -125,7 +125,9 @@ def test_a_run_keeps_its_record_its_history_and_its_weights(fitted: Fitted, tiny
     assert source.cell_diameter_px == pytest.approx(CELL_DIAMETER, rel=0.1)
     assert fitted.run.weights.stat().st_size > 1e6
     rows = history(fitted.run)
-    assert set(rows[0]) == set(HISTORY_COLUMNS)
+    assert set(rows[0]) == {*HISTORY_COLUMNS, "dice_nucleus/fields", "dice_cell/fields"}
+    for row in rows:
+        assert row["score"] == pytest.approx((row["dice_nucleus/fields"] + row["dice_cell/fields"]) / 2, abs=1e-4)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert all(0 <= row["seconds_waiting"] <= row["seconds"] for row in rows)
     assert rows[0]["learning_rate"] > rows[-1]["learning_rate"] > 0
@@ -195,7 +197,9 @@ def test_a_training_goes_on_from_a_bundle(fitted: Fitted, fields: Path, tmp_path
     gentle.write_text(TINY.replace("3e-3", "1e-9").replace("epoch = 16", "epoch = 1"))
     arguments = ("--recipe", gentle, "--epochs", 1, "--runs", tmp_path / "runs", "-o", tmp_path / "child.zip")
     result = trainer("fit", fields, "--from", fitted.path, *arguments)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
+    assert "Too little to tell: 2 pictures are too few" in result.output
+    assert "These pictures also chose the epoch of the new model" in result.output
     assert f"from model bundle ({fitted.bundle.sha256[:12]})" in result.output
     child = read_bundle(tmp_path / "child.zip").manifest
     assert child.provenance.ancestry == (fitted.bundle.sha256,)

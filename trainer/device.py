@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 from trainer.recipe import Recipe
@@ -28,6 +29,12 @@ def names_gpu(device: str) -> bool:
     return any(word in device.lower() for word in _GPU)
 
 
+def gpu_models(driver: Path = Path("/proc/driver/nvidia/gpus")) -> tuple[str, ...]:
+    """What NVIDIA's driver calls the GPUs of this machine, whether Keras uses them or not."""
+    lines = (line for told in sorted(driver.glob("*/information")) for line in told.read_text().splitlines())
+    return tuple(line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
+
+
 def precision(recipe: Recipe, on_gpu: bool) -> str:
     """Keras' name of the number format to train in; `auto` is half precision only where it is faster, on a GPU."""
     if recipe.mixed_precision != "auto":
@@ -35,9 +42,12 @@ def precision(recipe: Recipe, on_gpu: bool) -> str:
     return "mixed_float16" if on_gpu else "float32"
 
 
-def jit_compile(on_gpu: bool) -> bool | Literal["auto"]:
-    """For `model.compile`: on a GPU Keras decides by backend and layers; on cores it would not pay."""
-    return "auto" if on_gpu else False
+def jit_compile(on_gpu: bool, backend: str) -> bool | Literal["auto"]:
+    """For `model.compile`: on a GPU Keras decides by backend and layers.
+
+    On cores compiling would not pay, but for JAX, which without it takes every single operation by itself.
+    """
+    return "auto" if on_gpu or backend == "jax" else False
 
 
 @contextmanager

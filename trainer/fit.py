@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +18,22 @@ from numpy.typing import NDArray
 from station.contract.analysis import Network
 from station.contract.errors import StationError
 from station.contract.manifest import Manifest
+from trainer.ahead import Waited, ahead, reach
 from trainer.backbones import backbone
+from trainer.curve import curve
 from trainer.datasets.samples import Sample, hold_out
 from trainer.device import has_gpu, jit_compile
-from trainer.evaluate import ImageScore, score_images, selection_score, told
-from trainer.feed import Pool, batch, class_weights, pools
+from trainer.evaluate import ImageScore, by_dataset, score_images, selection_score, summary, told
+from trainer.events import event_log
+from trainer.feed import Batch, Pool, batch, batch_bytes, class_weights, pools
 from trainer.losses import loss
-from trainer.recipe import Recipe
-from trainer.runs import Checkpoint, RunFolder, RunRecord, write_whole
+from trainer.recipe import ClassWeights, Recipe
+from trainer.runs import Checkpoint, RunFolder, RunRecord, reserve, write_text, write_whole
 from trainer.unet import batch_normalisations, encoder_layers
+
+Batches: TypeAlias = Iterator[Waited[Batch]]
+
+_HEAD_BYTES = 4096  # of a variable in a file of weights, at most
 
 
 class TrainingError(StationError):
@@ -74,19 +83,18 @@ def train(model: Any, session: Session, watcher: Watcher, stop: Callable[[], boo
     for layer in batch_normalisations(model):
         layer.momentum = recipe.bn_momentum
     state = _resumed(model, session) or _begun(model, session)
-    while state.epochs < recipe.epochs and state.epochs - state.best_epoch < recipe.patience:
-        if state.epochs in (0, recipe.frozen_epochs):
-            _compile(model, session, frozen=state.epochs < recipe.frozen_epochs)
-        row = _epoch(model, session, state, watcher)
-        row["score"] = selection_score(validate(model, session))
-        state = state.after(row)
-        folder.keep(state, lambda path: model.save_weights(path))
-        watcher.epoch(row, is_best=state.best_epoch == state.epochs)
-        if stop():
-            break
-    trained = _with_new_statistics(model, session, state)
-    folder.close()
-    return trained
+    with event_log(folder.path, state.epochs + 1) as log, _fed(session, state) as batches:
+        while state.epochs < recipe.epochs and state.epochs - state.best_epoch < recipe.patience:
+            if state.epochs in (0, recipe.frozen_epochs):
+                _compile(model, session, frozen=state.epochs < recipe.frozen_epochs)
+            row = _epoch(model, session, state, batches, watcher) | _figures(validate(model, session))
+            log(row)  # before the epoch is kept: of an epoch that is done again, TensorBoard drops the older row
+            state = state.after(row)
+            _keep(model, session, state)
+            watcher.epoch(row, is_best=state.best_epoch == state.epochs)
+            if stop():
+                break
+    return _with_new_statistics(model, session, state)
 
 
 def prepare(
@@ -126,6 +134,15 @@ def keras_network(model: Any) -> Network:
     return network
 
 
+def compile_model(model: Any, recipe: Recipe, weights: ClassWeights | None) -> None:
+    """Give a model the optimizer and the loss of a recipe, under these class weights; steps compiled where it pays."""
+    import keras
+
+    optimizer = keras.optimizers.Adam(recipe.learning_rate)
+    compiled = jit_compile(has_gpu(), keras.backend.backend())
+    model.compile(optimizer, loss(recipe.loss, weights), jit_compile=compiled)
+
+
 def reestimate_statistics(model: Any, batches: Iterable[NDArray[np.float32]]) -> None:
     """Run training-mode passes without a step, so that moving means and variances fit the final weights."""
     for images in batches:
@@ -137,7 +154,7 @@ def _begun(model: Any, session: Session) -> Checkpoint:
     if not session.manifest.provenance.ancestry:
         return Checkpoint()
     state = Checkpoint(best=selection_score(validate(model, session)))
-    session.folder.keep(state, lambda path: model.save_weights(path))
+    _keep(model, session, state)
     return state
 
 
@@ -163,22 +180,45 @@ def _load_best(model: Any, session: Session, state: Checkpoint) -> None:
         model.load_weights(path)
 
 
-def _compile(model: Any, session: Session, *, frozen: bool) -> None:
-    import keras
+def _keep(model: Any, session: Session, state: Checkpoint) -> None:
+    """Bring the state to the disk, and redraw the curve."""
+    session.folder.keep(state, lambda path: _save(model, path))
+    if state.history:
+        name = session.folder.path.name
+        write_text(session.folder.curve, curve(name, state.history, state.best_epoch))
 
-    recipe = session.recipe
+
+def _save(model: Any, path: Path) -> None:
+    """Weights and optimizer. Room is asked for first: a full disk that HDF5 meets prints tracebacks."""
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.variables, *(optimizer.variables if optimizer else ())]
+    reserve(path, sum(4 * math.prod(variable.shape) + _HEAD_BYTES for variable in variables))
+    model.save_weights(path)
+
+
+def _compile(model: Any, session: Session, *, frozen: bool) -> None:
     for layer in encoder_layers(model):
         layer.trainable = not frozen
-    weighted = loss(recipe.loss, class_weights(session.pools, recipe))
-    model.compile(keras.optimizers.Adam(recipe.learning_rate), weighted, jit_compile=jit_compile(has_gpu()))
+    compile_model(model, session.recipe, class_weights(session.pools, session.recipe))
 
 
-def _epoch(model: Any, session: Session, state: Checkpoint, watcher: Watcher) -> dict[str, float]:
+def _fed(session: Session, state: Checkpoint) -> AbstractContextManager[Batches]:
+    """The batches that are left, from epoch to epoch: while one is validated, the first of the next are made."""
+    recipe = session.recipe
+    steps = range(state.epochs * recipe.steps_per_epoch, recipe.epochs * recipe.steps_per_epoch)
+
+    def make(step: int) -> Batch:
+        return batch(session.pools, recipe, session.seed, *divmod(step, recipe.steps_per_epoch))
+
+    return ahead(make, steps, reach(batch_bytes(recipe)))
+
+
+def _epoch(model: Any, session: Session, state: Checkpoint, batches: Batches, watcher: Watcher) -> dict[str, float]:
     recipe, epoch = session.recipe, state.epochs
     started, waiting, mean_loss, rate = perf_counter(), 0.0, math.nan, 0.0
     model.reset_metrics()
     _set_generators(model, epoch * recipe.steps_per_epoch)
-    for step, (images, truth, waited) in enumerate(_prefetched(session, epoch)):
+    for step, ((images, truth), waited) in enumerate(islice(batches, recipe.steps_per_epoch)):
         waiting += waited
         rate = recipe.learning_rate_at(epoch * recipe.steps_per_epoch + step)
         model.optimizer.learning_rate = rate
@@ -193,6 +233,15 @@ def _epoch(model: Any, session: Session, state: Checkpoint, watcher: Watcher) ->
         "seconds": perf_counter() - started,
         "seconds_waiting": waiting,
     }
+
+
+def _figures(scores: Sequence[ImageScore]) -> dict[str, float]:
+    """What the held-out pictures say of an epoch: the score, and Dice of each data set."""
+    figures = {"score": selection_score(scores)}
+    for name, own in by_dataset(scores).items():
+        dice = summary(own)
+        figures |= {f"{region}/{name}": dice[region] for region in ("dice_nucleus", "dice_cell")}
+    return figures
 
 
 def _set_generators(model: Any, steps: int) -> None:
@@ -210,7 +259,7 @@ def _diverged(model: Any, session: Session, state: Checkpoint, step: int) -> Tra
     """The error of a loss that is no longer finite, after the last good weights were made the run's own."""
     if session.folder.weights_after(state.best_epoch).exists():
         _load_best(model, session, state)
-        write_whole(session.folder.weights, lambda path: model.save_weights(path))
+        write_whole(session.folder.weights, lambda path: _save(model, path))
         so_far = f"the best weights so far are in {session.folder.weights}"
     else:
         so_far = "there are no good weights yet"
@@ -220,33 +269,20 @@ def _diverged(model: Any, session: Session, state: Checkpoint, step: int) -> Tra
     )
 
 
-def _prefetched(session: Session, epoch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], float]]:
-    """The epoch's batches and the seconds waited for each; the next is made while the device works."""
-
-    def make(step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return batch(session.pools, session.recipe, session.seed, epoch, step)
-
-    with ThreadPoolExecutor(max_workers=1) as maker:
-        following = maker.submit(make, 0)
-        for step in range(session.recipe.steps_per_epoch):
-            asked = perf_counter()
-            images, truth = following.result()
-            waited = perf_counter() - asked
-            if step + 1 < session.recipe.steps_per_epoch:
-                following = maker.submit(make, step + 1)
-            yield images, truth, waited
-
-
 def _with_new_statistics(model: Any, session: Session, state: Checkpoint) -> Trained:
     recipe = session.recipe
+
+    def make(step: int) -> Batch:
+        return batch(session.pools, recipe, session.seed, recipe.epochs, step)
+
     _load_best(model, session, state)
     if recipe.bn_batches:
         _set_generators(model, recipe.epochs * recipe.steps_per_epoch)
-        fresh = (batch(session.pools, recipe, session.seed, recipe.epochs, i)[0] for i in range(recipe.bn_batches))
-        reestimate_statistics(model, fresh)
+        with ahead(make, range(recipe.bn_batches), reach(batch_bytes(recipe))) as fresh:
+            reestimate_statistics(model, (images for (images, _), _ in fresh))
     scores = validate(model, session)
     if selection_score(scores) < state.best:
         _load_best(model, session, state)
         scores = validate(model, session)
-    write_whole(session.folder.weights, lambda path: model.save_weights(path))
+    write_whole(session.folder.weights, lambda path: _save(model, path))
     return Trained(state.best_epoch, selection_score(scores), tuple(scores), state.history)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
@@ -17,6 +19,8 @@ from station.contract.manifest import Frozen, Manifest, NetworkFile, Provenance
 from trainer.recipe import Recipe
 
 HISTORY_COLUMNS = ("epoch", "loss", "score", "learning_rate", "seconds", "seconds_waiting")
+
+Ruling: TypeAlias = Literal["not worse", "worse", "open"]  # open: too few pictures to tell
 
 
 class RunError(StationError):
@@ -32,7 +36,7 @@ class Checkpoint(Frozen):
     history: tuple[dict[str, float], ...] = ()
 
     def after(self, row: dict[str, float]) -> Checkpoint:
-        """One epoch further; `row` has the columns of history.csv."""
+        """One epoch further; `row` has HISTORY_COLUMNS, and Dice by region and data set."""
         done, score = self.epochs + 1, row["score"]
         is_best = score > self.best
         return Checkpoint(
@@ -51,6 +55,16 @@ class SourceRecord(Frozen):
     cell_diameter_px: float
 
 
+class DuelRecord(Frozen):
+    """How a model did against an older one on the same pictures; see trainer.duel."""
+
+    against: str = Field(description="hash of the older model's bundle")
+    data_sha256: str = Field(description="of the pictures and their masks")
+    pictures: int
+    ruling: Ruling
+    words: str
+
+
 class RunRecord(Frozen):
     """`run.json`: what was trained, from what, and how it scored."""
 
@@ -66,7 +80,9 @@ class RunRecord(Frozen):
     score: float | None = None
     metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
     ancestry: tuple[str, ...] = ()
+    held_out_sha256: str = Field("", description="of the names of the pictures that choose the epoch")
     picked: str = Field("", description="the comparison and the reason for which this network was chosen")
+    duel: DuelRecord | None = None
 
     def manifest(self, name: str, networks: tuple[NetworkFile, ...], stride: int) -> Manifest:
         """The manifest of this run's model; golden images and weights are added by the export."""
@@ -100,6 +116,10 @@ class RunFolder:
     def weights(self) -> Path:
         return self.path / "best.weights.h5"
 
+    @property
+    def curve(self) -> Path:
+        return self.path / "curve.svg"
+
     def save(self, record: RunRecord) -> None:
         write_text(self.path / "run.json", record.model_dump_json(indent=2))
 
@@ -108,7 +128,7 @@ class RunFolder:
         try:
             return RunRecord.model_validate_json((self.path / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValidationError) as cause:
-            raise RunError(f"{self.path} is not a training run ({cause})") from cause
+            raise RunError(f"{self.path} is not a training run ({_reason(cause)})") from cause
 
     def weights_after(self, epoch: int) -> Path:
         """Weights and optimizer as they were after that many epochs; only the last and the best are kept."""
@@ -122,7 +142,7 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as cause:
-            raise RunError(f"{path} cannot be read ({cause}); remove {self.path} to train it anew") from cause
+            raise RunError(f"{path} cannot be read ({_reason(cause)}); remove {self.path} to train it anew") from cause
 
     def keep(self, state: Checkpoint, save: Callable[[Path], None]) -> None:
         """Weights first, then the state that names them, then the curve: a kill in between loses one epoch at most."""
@@ -158,19 +178,45 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises RunError naming the file where the disk is full or refuses.
     """
     partial = path.with_name(f"partial-{path.name}")
+    with refused(path):
+        try:
+            write(partial)
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def refused(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write a file into the RunError that names it."""
     try:
-        write(partial)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
+        yield
     except OSError as cause:
-        partial.unlink(missing_ok=True)
-        raise RunError(f"{path} cannot be written ({cause}); make room, then start again") from cause
+        raise RunError(f"{path} cannot be written ({_reason(cause)}); make room, then start again") from cause
+
+
+def _reason(cause: OSError | ValidationError) -> str:
+    """In a line, where HDF5 and pydantic say it in five."""
+    if isinstance(cause, ValidationError):
+        return cause.errors()[0]["msg"]
+    return os.strerror(cause.errno) if cause.errno else str(cause)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Raise OSError where the disk has no room for a file of so many bytes. What was in the file may be lost."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):  # macOS has none
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _table(history: tuple[dict[str, float], ...]) -> str:
+    """Further columns follow as they appear; a row of an older version has none of them."""
     lines = io.StringIO()
-    writer = csv.DictWriter(lines, HISTORY_COLUMNS, lineterminator="\n")
+    columns = dict.fromkeys([*HISTORY_COLUMNS, *(name for row in history for name in row)])
+    writer = csv.DictWriter(lines, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in history)
     return lines.getvalue()

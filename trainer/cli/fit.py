@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 from rich.console import Console
 
 from trainer.cli.context import (
@@ -17,6 +16,7 @@ from trainer.cli.context import (
     cell_diameter_option,
     data_argument,
     diameters_of,
+    given,
     interruptible,
     layout_option,
     model_name,
@@ -25,12 +25,13 @@ from trainer.cli.context import (
     samples_of,
     splits_option,
 )
+from trainer.cli.duel import end, ground_of, hold_against
 from trainer.cli.export import export_bundle
 
 if TYPE_CHECKING:
     from trainer.datasets.samples import Sample
     from trainer.runs import RunFolder, RunRecord
-    from trainer.start import Start
+    from trainer.start import Descendant, Start
 
 
 @click.command()
@@ -45,6 +46,14 @@ if TYPE_CHECKING:
     "--weights-dir", type=click.Path(path_type=Path), help="Folder with ImageNet weights (default ./weights)."
 )
 @click.option("--from", "parent", type=click.Path(path_type=Path), help="Go on from the weights of this bundle.")
+@click.option(
+    "--test",
+    "test",
+    multiple=True,
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="With --from and -o: pictures put aside for good, on which the new model meets the old one.",
+)
 @click.option("--resume", "resumed", metavar="RUN", help="Go on with a run that was cut off, as it was begun.")
 @cell_diameter_option
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.")
@@ -61,6 +70,7 @@ def command(
     weights: str | None,
     weights_dir: Path | None,
     parent: Path | None,
+    test: tuple[Path, ...],
     resumed: str | None,
     cell_diameter: tuple[str, ...],
     epochs: int | None,
@@ -74,61 +84,96 @@ def command(
     no longer improve. Ctrl-C ends it after the epoch, with the best weights so far; a run that was killed goes on
     with --resume.
 
+    With --from and -o the new model is held against the old one: on the pictures of --test (with --splits, their val
+    rows), none of which may be trained on, else on those that this run held out. The verdict goes into the run and onto
+    the model's card. The last line is the command that installs the new model, or says why not; then the bundle is kept
+    and the exit code is 1. See `trainer evaluate --help` for what counts as not worse.
+
     \b
     Example:
       trainer fit my-images --weights-dir weights -o my-model.zip
       trainer fit data/bccd data/zheng --splits data/splits.csv
-      trainer fit my-images --recipe refine --from "$(station model path)" -o better.zip
+      trainer fit my-images --recipe refine --from "$(station model path)" --test my-test -o better.zip
       trainer fit my-images --resume 20261124T101500-mobilenet_v2-cross-entropy-dice
     """
     need(*(EXPORTING if output else TRAINING))
     if output:
         model_name(output, None)
+    champion = _champion(parent, weights or weights_dir, test, output)
+    from trainer.backbones import IMAGENET
     from trainer.datasets.samples import joined_by_content
     from trainer.recipe import read_recipe
+    from trainer.start import Encoder
     from trainer.training import begin
 
     console = Console(markup=False, highlight=False)
-    samples = joined_by_content(samples_of(data, layout, splits, "train"))
+    found = samples_of(data, layout, splits, "train")
+    tests = _tests(test, layout, splits, found)
+    samples = joined_by_content(found)
+    own_sets = {sample.dataset for sample in samples}
+    other_sets = [sample for sample in tests if sample.dataset not in own_sets]
     if resumed:
-        folder, record, start = _taken_up(resumed, runs, samples)
+        folder, record, start = _taken_up(resumed, runs, samples, champion, output)
+        diameters = diameters_of(other_sets, ())
     else:
-        start = _start(weights, weights_dir, parent)
+        diameters = diameters_of([*samples, *other_sets], cell_diameter)
+        start = champion or Encoder(weights or IMAGENET, weights_dir)
         recipe = read_recipe(recipe_name, backbone=backbone or start.backbone, loss=loss, epochs=epochs)
-        diameters = diameters_of(samples, cell_diameter)
         folder, record = begin(recipe, samples, diameters, runs, seed, start, datetime.now(UTC))
     train_shown(samples, record, folder, start, console)
     if output:
         export_bundle(folder, output, console)
+    if output and champion:
+        ground = ground_of(tests, samples, record, diameters)
+        end(hold_against(champion.bundle, output, folder, ground, console), output, console)
 
 
-def _told(*names: str) -> list[str]:
-    """Those of the options that the user gave."""
-    context = click.get_current_context()
-    return [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+def _champion(
+    parent: Path | None, weights: str | Path | None, test: Sequence[Path], output: Path | None
+) -> Descendant | None:
+    """The model of --from, which the new one descends from and has to stand up to."""
+    from trainer.start import descendant
+
+    if test and not (parent and output):
+        raise click.UsageError("--test is where a new bundle (-o) meets the one that it comes from (--from): name both")
+    if parent is None:
+        return None
+    if weights:
+        raise click.UsageError("--from brings all weights: leave --weights and --weights-dir away")
+    if output and output.resolve() == parent.resolve():
+        raise click.UsageError(f"-o would write over {parent}, which may prove to be the better one; use another name")
+    return descendant(parent)
 
 
-def _taken_up(run: str, runs: Path, samples: Sequence[Sample]) -> tuple[RunFolder, RunRecord, Start]:
-    from trainer.runs import open_run
+def _tests(test: Sequence[Path], layout: str | None, splits: Path | None, training: Sequence[Sample]) -> list[Sample]:
+    from trainer.datasets.samples import demand_apart
+
+    if not test:
+        return []
+    tests = samples_of(test, layout, splits, "val")
+    demand_apart(tests, training)
+    return tests
+
+
+def _taken_up(
+    run: str, runs: Path, samples: Sequence[Sample], champion: Descendant | None, output: Path | None
+) -> tuple[RunFolder, RunRecord, Start]:
+    from trainer.runs import RunError, open_run
     from trainer.start import Kept
     from trainer.training import resume
 
-    if told := _told("backbone", "loss", "recipe_name", "weights", "parent", "cell_diameter", "epochs", "seed"):
+    if told := given("backbone", "loss", "recipe_name", "weights", "weights_dir", "cell_diameter", "epochs", "seed"):
         raise click.UsageError(f"--resume goes on as the run was begun: leave {', '.join(told)} away")
     folder = open_run(runs, run)
     record = resume(folder, samples)
+    if champion and record.ancestry != champion.ancestry:
+        raise RunError(f"the run {folder.path} was not begun --from the {champion.words}")
+    if output and record.ancestry and not champion:
+        raise RunError(
+            f"the run {folder.path} was begun from the model {record.ancestry[-1][:12]}: name its bundle with --from, "
+            "so that the new one can be held against it, or leave -o away"
+        )
     return folder, record, Kept(record.weights, record.ancestry)
-
-
-def _start(weights: str | None, weights_dir: Path | None, parent: Path | None) -> Start:
-    from trainer.backbones import IMAGENET
-    from trainer.start import Encoder, descendant
-
-    if parent is None:
-        return Encoder(weights or IMAGENET, weights_dir)
-    if weights or weights_dir:
-        raise click.UsageError("--from brings all weights: leave --weights and --weights-dir away")
-    return descendant(parent)
 
 
 def train_shown(
@@ -153,4 +198,5 @@ def train_shown(
     with interruptible() as stopping, TrainingBar(console, steps, epochs) as watcher:
         trained = train(model, session, watcher, stopping)
     finished = finish(record, folder, trained)
+    folder.close()
     show(figures_table(finished.metrics, f"held-out pictures, best epoch {finished.best_epoch}"))

@@ -1,0 +1,186 @@
+"""A training that is stopped, killed, refused by the disk or diverges: a sentence, and what was good stays usable."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trainings import (
+    GENTLE,
+    STARTER,
+    TINY,
+    ended,
+    history,
+    kept_epochs,
+    learned,
+    only_run,
+    paint_fields,
+    started,
+    wait_for,
+)
+
+from station.contract.bundle import Bundle, prove, read_bundle
+from station.engines import open_engine
+from trainer.runs import RunFolder
+
+ROOM_BYTES = 1 << 20  # for the record of a run, but not for weights
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return paint_fields(tmp_path_factory.mktemp("data") / "fields")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, fields: Path, tiny: Path) -> RunFolder:
+    """A finished run of the tiny recipe."""
+    runs = tmp_path_factory.mktemp("undisturbed")
+    code, output = ended("fit", fields, "--weights", "none", "--recipe", tiny, "--runs", runs)
+    assert code == 0, output
+    return only_run(runs)
+
+
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory: pytest.TempPathFactory, fields: Path, tiny: Path) -> Path:
+    """The folder of a run that was killed (kill -9) after its second epoch; copy it before it is taken up."""
+    runs = tmp_path_factory.mktemp("cut-off")
+    process = started("fit", fields, "--weights", "none", "--recipe", tiny, "--runs", runs)
+    wait_for(lambda: any("0002" in name for name in kept_epochs(runs)), process)
+    process.kill()
+    process.communicate()
+    return runs
+
+
+def refused(*arguments: object, exit_code: int = 1) -> str:
+    """The sentence of a command that fails without a traceback."""
+    code, output = ended(*arguments)
+    assert code == exit_code, output
+    assert "Traceback" not in output
+    return output.strip().splitlines()[-1]
+
+
+def exported(run: RunFolder, path: Path) -> Bundle:
+    """The bundle of a run, after it has proved itself."""
+    code, output = ended("export", run.path, "-o", path)
+    assert code == 0, output
+    bundle = read_bundle(path)
+    assert prove(bundle, open_engine(bundle, "onnxruntime"))
+    return bundle
+
+
+def test_ctrl_c_ends_after_the_epoch_and_leaves_a_run_that_exports(tmp_path: Path, fields: Path) -> None:
+    recipe = tmp_path / "endless.toml"
+    recipe.write_text(GENTLE.replace("epochs = 4", "epochs = 500\npatience = 500"))
+    process = started("fit", fields, "--from", STARTER, "--recipe", recipe, "--runs", tmp_path / "runs")
+    wait_for(lambda: any("0001" in name for name in kept_epochs(tmp_path / "runs")), process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert "ending after this epoch; Ctrl-C again ends at once" in output
+    assert "held-out pictures, best epoch" in output
+    run = only_run(tmp_path / "runs")
+    record, rows = run.load(), history(run)
+    assert 1 <= len(rows) < 500
+    assert record.best_epoch in range(len(rows) + 1)
+    assert record.score is not None and record.score >= max(row["score"] for row in rows) - 1e-4
+    assert not kept_epochs(tmp_path / "runs")
+    child = exported(run, tmp_path / "child.zip")
+    assert child.manifest.provenance.ancestry[-1] == read_bundle(STARTER).sha256
+
+
+def test_a_killed_run_goes_on_to_the_same_history(
+    tmp_path: Path, fields: Path, undisturbed: RunFolder, cut_off: Path
+) -> None:
+    shutil.copytree(cut_off, tmp_path / "runs")
+    run = only_run(tmp_path / "runs")
+    code, output = ended("fit", fields, "--resume", run.path.name, "--runs", tmp_path / "runs")
+    assert code == 0, output
+    assert "epoch 1/4" not in output and "epoch 2/4" not in output
+    assert "epoch 4/4" in output
+    assert learned(run) == learned(undisturbed)
+    same = {"run_id", "created_at"}
+    assert run.load().model_dump(exclude=same) == undisturbed.load().model_dump(exclude=same)
+    assert run.weights.is_file() and not kept_epochs(tmp_path / "runs")
+
+
+def test_a_finished_run_is_not_resumed(fields: Path, undisturbed: RunFolder) -> None:
+    text = refused("fit", fields, "--resume", undisturbed.path)
+    assert text == f"error: the run {undisturbed.path} is finished: there is nothing to go on from"
+
+
+def test_a_run_is_resumed_on_its_own_data_only(tmp_path: Path, cut_off: Path) -> None:
+    other = paint_fields(tmp_path / "fields", count=7)
+    run = only_run(cut_off).path
+    text = refused("fit", other, "--resume", run)
+    assert text == f"error: the run {run} was begun on other pictures or masks; start a new one"
+
+
+def test_a_run_is_resumed_as_it_was_begun(fields: Path, cut_off: Path) -> None:
+    run = only_run(cut_off).path
+    text = refused("fit", fields, "--resume", run, "--epochs", 9, "--seed", 0, exit_code=2)
+    assert "--resume goes on as the run was begun: leave epochs, seed away" in text
+
+
+def test_an_unknown_run_and_a_damaged_checkpoint_are_named(tmp_path: Path, fields: Path, cut_off: Path) -> None:
+    text = refused("fit", fields, "--resume", "no-run", "--runs", cut_off)
+    assert text == f"error: there is no run 'no-run' in {cut_off}; known: {only_run(cut_off).path.name}"
+    shutil.copytree(cut_off, tmp_path / "runs")
+    run = only_run(tmp_path / "runs").path
+    (run / "checkpoint.json").write_text("{")
+    text = refused("fit", fields, "--resume", run)
+    assert text.startswith(f"error: {run / 'checkpoint.json'} cannot be read (Invalid JSON")
+    assert text.endswith(f"; remove {run} to train it anew")
+
+
+def test_a_full_disk_gets_a_sentence_and_takes_nothing_that_was_good(
+    tmp_path: Path, fields: Path, tiny: Path, undisturbed: RunFolder
+) -> None:
+    runs = tmp_path / "runs"
+    process = started("fit", fields, "--weights", "none", "--recipe", tiny, "--runs", runs)
+    wait_for(lambda: bool(kept_epochs(runs)), process)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (ROOM_BYTES, ROOM_BYTES))
+    output, _ = process.communicate()
+    assert process.returncode == 1, output
+    assert "Traceback" not in output
+    last = output.strip().splitlines()[-1]
+    assert last.startswith(f"error: {only_run(runs).path}/") and ".weights.h5 cannot be written (" in last
+    assert last.endswith("; make room, then start again")
+    assert kept_epochs(runs)
+    assert not list(runs.glob("*/partial-*"))
+
+    code, output = ended("fit", fields, "--resume", only_run(runs).path)  # there is room again
+    assert code == 0, output
+    assert learned(only_run(runs)) == learned(undisturbed)
+
+
+def test_a_disk_that_was_full_from_the_start_gets_a_sentence(tmp_path: Path, fields: Path, tiny: Path) -> None:
+    process = started("fit", fields, "--weights", "none", "--recipe", tiny, "--runs", tmp_path / "runs")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (ROOM_BYTES, ROOM_BYTES))
+    output, _ = process.communicate()
+    assert process.returncode == 1, output
+    assert "Traceback" not in output
+    assert "epoch-0001.weights.h5 cannot be written (File too large); make room" in output
+
+
+def test_a_loss_that_is_no_longer_finite_leaves_the_best_weights_usable(tmp_path: Path, fields: Path) -> None:
+    hot = tmp_path / "hot.toml"
+    hot.write_text(GENTLE.replace("1e-6", "1e30"))
+    text = refused("fit", fields, "--from", STARTER, "--recipe", hot, "--runs", tmp_path / "runs")
+    run = only_run(tmp_path / "runs")
+    assert text.startswith("error: the loss was no longer finite in epoch 1, step ")
+    assert f"the best weights so far are in {run.weights}" in text
+    child, parent = exported(run, tmp_path / "child.zip"), read_bundle(STARTER)
+    tiles = np.random.default_rng(0).integers(0, 256, (1, 128, 160, 3), np.uint8)
+    answers = [open_engine(bundle, "onnxruntime")(tiles) for bundle in (child, parent)]
+    assert answers[0] == pytest.approx(answers[1], abs=0.05)  # weights went through float16 twice
