@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from trainings import GENTLE, STARTER, ended, history, only_run, paint_fields
 
+from station.contract.bundle import read_bundle
+from station.demo.smear import SmearRecipe, paint
+from station.engines import open_engine
 from trainer.backbones import backbone
 from trainer.device import gpu_models, has_gpu, jit_compile, names_gpu, numbers_in, precision
+from trainer.export import MAX_DIFFERENCE
+from trainer.fit import keras_network
 from trainer.losses import loss
 from trainer.recipe import Recipe
 from trainer.unet import build
@@ -91,3 +98,31 @@ def test_the_number_format_is_as_before_even_after_a_failure() -> None:
         assert keras.config.dtype_policy().name == "mixed_float16"
         raise RuntimeError
     assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_run_in_half_precision_leaves_float32_weights_that_export(tmp_path: Path, policy: str) -> None:
+    """Forced on processor cores, where it does not pay: the way of a GPU from the first step to the bundle."""
+    fields, recipe, runs = paint_fields(tmp_path / "fields"), tmp_path / "half.toml", tmp_path / "runs"
+    recipe.write_text(f'{GENTLE}mixed_precision = "{policy}"\n')
+    fit = ("fit", fields, "--recipe", recipe, "--runs", runs)
+    code, output = ended(*fit, "--from", STARTER, "--epochs", 2)
+    assert code == 0, output
+    run = only_run(runs)
+    rows = history(run)
+    assert run.load().recipe.mixed_precision == policy
+    assert len(rows) == 2 and all(np.isfinite(list(row.values())).all() for row in rows)
+
+    model = build(backbone("mobilenet_v2"))
+    model.load_weights(run.weights)
+    assert {str(weight.dtype) for weight in model.weights if "seed" not in weight.path} == {"float32"}
+    tiles = paint(SmearRecipe(width=320, height=256, cell_diameter_px=64, wbc=3, seed=9)).image[None]
+    before = open_engine(read_bundle(STARTER), "onnxruntime")(tiles).argmax(axis=-1)
+    after = keras_network(model)(tiles).argmax(axis=-1)
+    assert set(np.unique(before)) == {0, 1, 2}
+    assert np.mean(after == before) > 0.98
+
+    code, output = ended("export", run.path, "-o", tmp_path / "model.zip")
+    assert code == 0, output
+    (difference,) = re.findall(r"ONNX differs from Keras by at most (\S+),", output)
+    assert float(difference) <= MAX_DIFFERENCE

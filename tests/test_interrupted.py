@@ -27,7 +27,7 @@ from station.contract.bundle import Bundle, prove, read_bundle
 from station.engines import open_engine
 from trainer.runs import RunFolder
 
-ROOM_BYTES = 1 << 20  # for the record of a run, but not for weights
+ROOM_BYTES = 100_000  # for the record of a run, but not for weights
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +106,7 @@ def test_a_killed_run_goes_on_to_the_same_history(
     run = only_run(tmp_path / "runs")
     code, output = ended("fit", fields, "--resume", run.path.name, "--runs", tmp_path / "runs")
     assert code == 0, output
-    assert "epoch 1/4" not in output and "epoch 2/4" not in output
-    assert "epoch 4/4" in output
+    assert "epoch 1/4" not in output and "epoch 4/4" in output
     assert learned(run) == learned(undisturbed)
     same = {"run_id", "created_at"}
     assert run.load().model_dump(exclude=same) == undisturbed.load().model_dump(exclude=same)
@@ -129,7 +128,7 @@ def test_a_run_is_resumed_on_its_own_data_only(tmp_path: Path, cut_off: Path) ->
 def test_a_run_is_resumed_as_it_was_begun(fields: Path, cut_off: Path) -> None:
     run = only_run(cut_off).path
     text = refused("fit", fields, "--resume", run, "--epochs", 9, "--seed", 0, exit_code=2)
-    assert "--resume goes on as the run was begun: leave epochs, seed away" in text
+    assert "--resume goes on as the run was begun: leave --epochs, --seed away" in text
 
 
 def test_an_unknown_run_and_a_damaged_checkpoint_are_named(tmp_path: Path, fields: Path, cut_off: Path) -> None:

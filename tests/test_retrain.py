@@ -191,3 +191,13 @@ def test_a_run_that_goes_on_meets_the_model_that_it_began_from(bare: Path, data:
     assert "was begun from the model aaaaaaaaaaaa: name its bundle with --from" in sentence(trainer(*told))
     text = sentence(trainer(*told, "--from", bare))
     assert text == f"error: the run {run.path} was not begun --from the model tiny ({tiny_bundle().sha256[:12]})"
+
+
+def test_a_run_does_not_go_on_with_other_groups(data: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "runs" / "run")
+    run.path.mkdir(parents=True)
+    digest = data_digest(joined_by_content(open_dataset(data)))
+    run.save(record_of("unet").model_copy(update={"data_sha256": digest, "held_out_sha256": "0" * 64}))
+    run.keep(Checkpoint(), lambda path: path.touch())
+    text = sentence(trainer("fit", data, "--resume", "run", "--runs", tmp_path / "runs"))
+    assert "was begun with other groups" in text and "start a new one" in text

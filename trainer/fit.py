@@ -217,7 +217,7 @@ def _epoch(model: Any, session: Session, state: Checkpoint, batches: Batches, wa
     recipe, epoch = session.recipe, state.epochs
     started, waiting, mean_loss, rate = perf_counter(), 0.0, math.nan, 0.0
     model.reset_metrics()
-    _set_generators(model, epoch * recipe.steps_per_epoch)
+    _set_generators(model, session.seed, epoch * recipe.steps_per_epoch)
     for step, ((images, truth), waited) in enumerate(islice(batches, recipe.steps_per_epoch)):
         waiting += waited
         rate = recipe.learning_rate_at(epoch * recipe.steps_per_epoch + step)
@@ -244,15 +244,20 @@ def _figures(scores: Sequence[ImageScore]) -> dict[str, float]:
     return figures
 
 
-def _set_generators(model: Any, steps: int) -> None:
-    """Let dropout draw as after that many steps: weights files do not keep its generators."""
+def _set_generators(model: Any, seed: int, steps: int) -> None:
+    """Let dropout draw as after that many steps: weights files do not keep its generators.
+
+    Each layer has one of its own, but for PyTorch, where all draw from one for the whole process.
+    """
+    import keras
     from keras import ops
 
+    keras.utils.set_random_seed(seed + steps)
     for layer in model.layers:
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
-            seed, _ = ops.convert_to_numpy(generator.state)
-            generator.state.assign([seed, steps])
+            own, _ = ops.convert_to_numpy(generator.state)
+            generator.state.assign([own, steps])
 
 
 def _diverged(model: Any, session: Session, state: Checkpoint, step: int) -> TrainingError:
@@ -277,7 +282,7 @@ def _with_new_statistics(model: Any, session: Session, state: Checkpoint) -> Tra
 
     _load_best(model, session, state)
     if recipe.bn_batches:
-        _set_generators(model, recipe.epochs * recipe.steps_per_epoch)
+        _set_generators(model, session.seed, recipe.epochs * recipe.steps_per_epoch)
         with ahead(make, range(recipe.bn_batches), reach(batch_bytes(recipe))) as fresh:
             reestimate_statistics(model, (images for (images, _), _ in fresh))
     scores = validate(model, session)

@@ -47,7 +47,8 @@ def resume(folder: RunFolder, samples: Sequence[Sample]) -> RunRecord:
         raise RunError(f"the run {folder.path} {state}: there is nothing to go on from")
     if record.data_sha256 != data_digest(samples):
         raise RunError(f"the run {folder.path} was begun on other pictures or masks; start a new one")
-    if record.held_out_sha256 != _held_out_digest(record.recipe, samples, record.seed):
+    known = record.held_out_sha256  # records from before it was kept have none
+    if known and known != _held_out_digest(record.recipe, samples, record.seed):
         raise RunError(
             f"the run {folder.path} was begun with other groups, so pictures that it learned from would now choose the "
             "epoch; start a new one"
