@@ -7,8 +7,6 @@ import re
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Callable
@@ -19,8 +17,8 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from trainings import PATIENCE_SECONDS, paint_fields, started, wait_for
 
-from station.demo.smear import SmearRecipe, paint
 from trainer.cli import main
 from trainer.compare import Plan, arrange, setting_of
 from trainer.datasets import open_dataset
@@ -43,20 +41,13 @@ held_out = 0.25
 painted_fields = 2
 bn_batches = 4
 """
-PATIENCE_SECONDS = 300.0  # far more than an epoch takes on a busy machine
 
 Arguments = Callable[[Path], list[str]]
 
 
 @pytest.fixture(scope="module")
 def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "fields"
-    for kind in ("images", "masks"):
-        (folder / kind).mkdir(parents=True)
-    for seed in range(8):
-        field = paint(SmearRecipe(width=160, height=120, cell_diameter_px=50, wbc=2, seed=seed))
-        assert cv2.imwrite(str(folder / "images" / f"{seed}.png"), np.ascontiguousarray(field.image[..., ::-1]))
-        assert cv2.imwrite(str(folder / "masks" / f"{seed}.png"), field.labels)
+    folder = paint_fields(tmp_path_factory.mktemp("data") / "fields")
     (folder / "groups.csv").write_text("id,group\n0,a\n1,a\n2,b\n3,b\n4,c\n5,c\n6,d\n7,d\n")
     return folder
 
@@ -72,21 +63,6 @@ def comparison(tmp_path_factory: pytest.TempPathFactory, fields: Path) -> Argume
         return ["compare", str(fields), *chosen, "--recipe", str(recipe), "--runs", str(runs)]
 
     return arguments
-
-
-def started(arguments: list[str]) -> subprocess.Popen[str]:
-    code = "from trainer.cli import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def wait_for(seen: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not seen():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def checkpoints(runs: Path) -> list[Path]:
@@ -109,15 +85,15 @@ def test_a_killed_comparison_ends_in_the_same_table_as_an_undisturbed_one(
     tmp_path: Path, comparison: Arguments
 ) -> None:
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    process = started(comparison(undisturbed))
+    process = started(*comparison(undisturbed))
     assert process.wait() == 0, process.communicate()[0]
 
-    killed = started(comparison(disturbed))
+    killed = started(*comparison(disturbed))
     wait_for(lambda: bool(checkpoints(disturbed)), killed)
     killed.kill()
     killed.wait()
 
-    asked = started(comparison(disturbed))
+    asked = started(*comparison(disturbed))
     wait_for(lambda: any("0003" in path.name for path in checkpoints(disturbed)), asked)
     asked.send_signal(signal.SIGINT)
     output, _ = asked.communicate()
@@ -125,7 +101,7 @@ def test_a_killed_comparison_ends_in_the_same_table_as_an_undisturbed_one(
     assert "ending after this epoch" in output
     assert "are not done; start the same command again to go on" in output
 
-    last = started(comparison(disturbed))
+    last = started(*comparison(disturbed))
     output, _ = last.communicate()
     assert last.returncode == 0, output
     table = final_table(undisturbed)
@@ -140,7 +116,7 @@ def test_a_killed_comparison_ends_in_the_same_table_as_an_undisturbed_one(
 
 
 def test_a_task_does_not_outlive_its_comparison(tmp_path: Path, comparison: Arguments) -> None:
-    process = started(comparison(tmp_path))
+    process = started(*comparison(tmp_path))
     wait_for(lambda: any(tmp_path.glob("compare-*/*/log.txt")), process)
     (log,) = tmp_path.glob("compare-*/*/log.txt")
 
@@ -159,7 +135,7 @@ def test_a_task_does_not_outlive_its_comparison(tmp_path: Path, comparison: Argu
 @pytest.mark.xdist_group("ray")
 def test_a_ray_cluster_does_the_same_tasks(tmp_path: Path, comparison: Arguments) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
-    process = started([*comparison(tmp_path), "--ray", "local", "--epochs", "2"])
+    process = started(*comparison(tmp_path), "--ray", "local", "--epochs", "2")
     output, _ = process.communicate()
     assert process.returncode == 0, output
     table = final_table(tmp_path)
