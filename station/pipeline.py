@@ -1,27 +1,36 @@
-"""From files to results: decoding runs ahead of the network in a thread, so that neither waits for the other."""
+"""From files to results: pictures are decoded ahead of the network and finished behind it, in threads beside it.
+
+Three stages: load, estimate and scale (threads) -> network (one caller, which batches what is ready) -> separate,
+measure and encode (threads). What is under way is bounded, and results come in the order of the files.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TypeAlias
+from types import TracebackType
+from typing import Self, TypeAlias
 
-from station.contract.analysis import Analysis, Scale, finish, prepare
+import numpy as np
+
+from station.contract.analysis import Analysis, Prepared, Scale, finish, prepare
 from station.contract.cells import encode
 from station.contract.decoding import decode
 from station.contract.errors import ImageError
-from station.contract.imaging import RGB
+from station.contract.imaging import RGB, Probabilities
 from station.contract.manifest import Manifest
 from station.engines import Engine
 
 ScaleOf: TypeAlias = Callable[[RGB], Scale]
 
-_DECODED_AHEAD = 2  # pictures held in memory beside the one in work
+_THREADS = 2  # on each side of the network; decoding and encoding let go of the interpreter
+_BESIDE = 2  # pictures under way for which the network has no place: one being made ready, one being finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +45,13 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One analysed picture, with its masks as PNG and the seconds of each step."""
+    """One analysed picture, with its masks as PNG, the engine that answered and the seconds of each step."""
 
     path: Path
     sha256: str
     image: RGB
     analysis: Analysis
+    engine: str
     labels_png: bytes
     cells_png: bytes
     seconds: dict[str, float]
@@ -69,51 +79,132 @@ def load(path: Path, max_megapixels: float) -> Picture:
     return Picture(path, hashlib.sha256(data).hexdigest(), image, perf_counter() - started)
 
 
-def analyse_picture(picture: Picture, scale_of: ScaleOf, manifest: Manifest, engine: Engine) -> Result:
-    """All steps after decoding. Raises ImageError with the cause, EngineError where the network fails."""
-    clock = _Stopwatch()
-    scale = scale_of(picture.image)
-    clock.lap("estimate")
-    prepared = prepare(picture.image, scale, manifest)
-    clock.lap("scale")
-    probabilities = engine(prepared.tile[None])[0]
-    clock.lap("network")
-    analysis = finish(prepared, probabilities, manifest)
-    clock.lap("separate")
-    labels_png, cells_png = encode(analysis.drawing.labels), encode(analysis.drawing.cells)
-    clock.lap("encode")
-    seconds = {"decode": picture.seconds} | clock.laps
-    seconds = {step: round(value, 5) for step, value in (seconds | {"total": sum(seconds.values())}).items()}
-    return Result(picture.path, picture.sha256, picture.image, analysis, labels_png, cells_png, seconds)
-
-
 def analyse_files(
     paths: Iterable[Path], scale_of: ScaleOf, manifest: Manifest, engine: Engine, max_megapixels: float
 ) -> Iterator[Result | Failure]:
     """One outcome per path, in order, each as soon as it is ready; a bad file never stops the others.
 
-    EngineError is not caught: an engine that fails would fail for every picture.
+    `paths` is read as the work goes on, a few pictures ahead of it, by the thread that iterates. `scale_of` is called
+    in other threads. EngineError is not caught: an engine that fails would fail for every picture.
     """
-    for path, loading in _ahead(paths, lambda path: load(path, max_megapixels)):
+    with _Flow(scale_of, manifest, engine, max_megapixels) as flow:
+        for path in paths:
+            flow.put(path)
+            if flow.is_full:
+                yield flow.next()
+        while flow.under_way:
+            yield flow.next()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A picture at network scale."""
+
+    picture: Picture
+    prepared: Prepared
+    seconds: dict[str, float]
+
+
+class _Work:
+    """A file on its way: `ready` comes from the first stage, `answered` from the second, a future of the third."""
+
+    def __init__(self, path: Path, ready: Future[_Ready]) -> None:
+        self.path, self.ready = path, ready
+        self.answered: Future[Future[Result]]
+        self.finishing: Future[Result] | None = None  # set and read by the network's thread alone
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether it can join a batch of tiles of this shape now."""
+        if self.finishing or not self.ready.done() or self.ready.exception():
+            return False
+        return self.ready.result().prepared.tile.shape == shape
+
+
+class _Flow:
+    def __init__(self, scale_of: ScaleOf, manifest: Manifest, engine: Engine, max_megapixels: float) -> None:
+        self._scale_of, self._manifest, self._engine = scale_of, manifest, engine
+        self._max_megapixels = max_megapixels
+        self._most = _BESIDE + 2 * engine.batch  # one batch in the network, one waiting before it
+        self._order: deque[_Work] = deque()
+        self._lock = threading.Lock()
+        self._before = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
+        self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._after = ThreadPoolExecutor(_THREADS, thread_name_prefix="finish")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for stage in (self._before, self._network, self._after):
+            stage.shutdown(cancel_futures=True)
+
+    @property
+    def under_way(self) -> int:
+        return len(self._order)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._order) >= self._most
+
+    def put(self, path: Path) -> None:
+        work = _Work(path, self._before.submit(self._make_ready, path))
+        with self._lock:
+            self._order.append(work)
+        work.answered = self._network.submit(self._answer, work)
+
+    def next(self) -> Result | Failure:
+        """The outcome of the file that was put in first."""
+        with self._lock:
+            work = self._order.popleft()
         try:
-            yield analyse_picture(loading.result(), scale_of, manifest, engine)
+            return work.answered.result().result()
         except ImageError as cause:
-            yield Failure(path, str(cause))
+            return Failure(work.path, str(cause))
 
+    def _make_ready(self, path: Path) -> _Ready:
+        picture = load(path, self._max_megapixels)
+        clock = _Stopwatch()
+        scale = self._scale_of(picture.image)
+        clock.lap("estimate")
+        prepared = prepare(picture.image, scale, self._manifest)
+        clock.lap("scale")
+        return _Ready(picture, prepared, {"decode": picture.seconds} | clock.laps)
 
-def _ahead(paths: Iterable[Path], load_one: Callable[[Path], Picture]) -> Iterator[tuple[Path, Future[Picture]]]:
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as reader:
-        waiting: deque[tuple[Path, Future[Picture]]] = deque()
-        try:
-            for path in paths:
-                waiting.append((path, reader.submit(load_one, path)))
-                if len(waiting) > _DECODED_AHEAD:
-                    yield waiting.popleft()
-            while waiting:
-                yield waiting.popleft()
-        finally:
-            for _, unread in waiting:
-                unread.cancel()
+    def _answer(self, work: _Work) -> Future[Result]:
+        """The network for this file, unless it was in an earlier batch, and for others that are ready."""
+        if work.finishing is None:
+            shape = work.ready.result().prepared.tile.shape
+            self._run([work, *self._others(work, shape)])
+        assert work.finishing is not None
+        return work.finishing
+
+    def _others(self, first: _Work, shape: tuple[int, ...]) -> list[_Work]:
+        if self._engine.batch == 1:
+            return []
+        with self._lock:
+            waiting = list(self._order)
+        return [work for work in waiting if work is not first and work.fits(shape)][: self._engine.batch - 1]
+
+    def _run(self, batch: list[_Work]) -> None:
+        ready = [work.ready.result() for work in batch]
+        started = perf_counter()
+        answers = self._engine(np.stack([one.prepared.tile for one in ready]))
+        seconds = (perf_counter() - started) / len(batch)
+        name = self._engine.name  # of the one that answered: a standby may have stepped in
+        for work, one, probabilities in zip(batch, ready, answers, strict=True):
+            work.finishing = self._after.submit(self._finish, one, probabilities, name, seconds)
+
+    def _finish(self, ready: _Ready, probabilities: Probabilities, engine: str, network_seconds: float) -> Result:
+        clock = _Stopwatch()
+        analysis = finish(ready.prepared, probabilities, self._manifest)
+        clock.lap("separate")
+        labels_png, cells_png = encode(analysis.drawing.labels), encode(analysis.drawing.cells)
+        clock.lap("encode")
+        picture, steps = ready.picture, ready.seconds | {"network": network_seconds} | clock.laps
+        seconds = {step: round(value, 5) for step, value in (steps | {"total": sum(steps.values())}).items()}
+        return Result(picture.path, picture.sha256, picture.image, analysis, engine, labels_png, cells_png, seconds)
 
 
 class _Stopwatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -76,7 +77,7 @@ def finish(prepared: Prepared, probabilities: Probabilities, manifest: Manifest)
 
     Raises EngineError on NaN or infinity: a broken engine must not pass for an empty field.
     """
-    if not np.isfinite(probabilities).all():
+    if not math.isfinite(float(probabilities.sum())):
         raise EngineError("the network answered with numbers that are not finite")
     inside = without_padding(probabilities, prepared.frame)
     diameter_px = network_diameter(prepared.scale.cell_diameter_px, prepared.frame, manifest.scale)

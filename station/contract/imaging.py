@@ -70,7 +70,8 @@ def network_diameter(cell_diameter_px: float, frame: Frame, scale: NetworkScale)
 def to_network_scale(image: RGB, frame: Frame) -> RGB:
     """[H, W, 3] -> [padded_height, padded_width, 3] uint8; the padding mirrors the picture, so no false edge arises."""
     down, across = frame.padded_height - frame.network_height, frame.padded_width - frame.network_width
-    return np.pad(resized(image, frame), ((0, down), (0, across), (0, 0)), mode="symmetric")
+    padded = cv2.copyMakeBorder(resized(image, frame), 0, down, 0, across, cv2.BORDER_REFLECT)
+    return np.asarray(padded, np.uint8)
 
 
 def resized(channels: NDArray[Any], frame: Frame) -> NDArray[Any]:
