@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from station.contract.bundle import GoldenResult
 from station.database.store import Store
+from station.engines import Option
 from station.intake import FOLDER_IDENTITY
-from station.registry import install, load_active, starter_path
+from station.registry import install, starter_path, try_again
 from station.settings import Settings
 
 PSEUDONYM_SALT = "pseudonym_salt"
 
 
-def commission(store: Store, settings: Settings, models: Path) -> tuple[GoldenResult, ...] | None:
+def commission(
+    store: Store, settings: Settings, models: Path, *, step: Callable[[Option], None] = lambda _option: None
+) -> tuple[GoldenResult, ...] | None:
     """Install the starter model below `models` where none is active; the golden results if that was so.
 
-    Raises BundleError or EngineError where the starter does not prove itself here, or the active model cannot be used.
+    Engines are tried where what is known of them does not hold any more; `step` is called before each. Plans of a GPU
+    are left to be built. Raises BundleError or EngineError where the starter does not prove itself here, or the active
+    model cannot be used.
     """
     if store.fact(PSEUDONYM_SALT) is None:
         store.record_fact(PSEUDONYM_SALT, secrets.token_hex(16))
@@ -25,9 +31,9 @@ def commission(store: Store, settings: Settings, models: Path) -> tuple[GoldenRe
     if store.fact(FOLDER_IDENTITY) is None and any(settings.camera.folder.iterdir()):
         remember_folder(store, settings.camera.folder)
     if (active := store.active_model()) is not None:
-        load_active(active, settings.engine)
+        try_again(active, store, settings.engine, step=step)
         return None
-    model, golden = install(starter_path(), store, models, settings.engine)
+    model, golden = install(starter_path(), store, models, settings.engine, step=step, build=False)
     store.activate_model(model.model_id)
     return golden
 

@@ -6,7 +6,8 @@ Whatever is unexpected leaves the loop, and systemd starts the station again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,15 +20,19 @@ from station.contract.scale import estimate
 from station.database.records import AnalysisRecord, Lease, StoredCell
 from station.database.store import Store
 from station.intake import Intake, TickResult
+from station.live import LiveModel
 from station.notify import Notify
 from station.pipeline import Failure, Result, analyse_files, load
-from station.registry import LiveModel, Loaded, told_scale
+from station.registry import Loaded, told_scale
 from station.settings import Settings
 
 CAMERA_SCALE = "camera_cell_diameter_px"  # the fact that freezes an estimated scale ...
 CAMERA_ESTIMATES = "camera_cell_diameter_estimates"  # ... and what the pictures before that told, px
 
-_BATCH = 8  # rows leased at once
+ENGINE_TROUBLE = "engine_trouble"  # the fact that says what is wrong with the chosen engine since the last start
+
+_LEASED = 8  # rows leased at once
+_PASS = 64  # pictures, after which the folder is looked at again
 _SETTLING_PICTURES = 5  # with a white cell, from which an unknown scale is settled
 _ONCE_PATIENCE = 10  # `--once` waits so many settle times for files that still move; some need six
 
@@ -39,6 +44,7 @@ class Watcher(Protocol):
     def done(self, result: Result) -> None: ...
     def failed(self, failure: Failure) -> None: ...
     def scale(self, diameter_px: float) -> None: ...
+    def trouble(self, sentence: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:
     """Work until `stop` is set. `bell` (or the next due look) ends the wait between two passes."""
     _start(station)
     while not stop.is_set():
-        tick, worked = _pass(station)
+        tick, worked = _pass(station, stop)
         if not worked and not stop.is_set():
             bell.wait(min(tick.next_due_seconds, 1.0))
 
@@ -73,7 +79,7 @@ def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> 
     patience = _ONCE_PATIENCE * max(station.settings.camera.settle_seconds, 1.0)
     deadline, looked, tick = station.monotonic() + patience, True, None
     while not stop.is_set():
-        tick, worked = _pass(station)
+        tick, worked = _pass(station, stop)
         if worked or tick.taken:
             deadline, looked = station.monotonic() + patience, False
         elif not looked:
@@ -88,19 +94,19 @@ def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> 
 
 def _start(station: Station) -> None:
     station.store.release_leases()
+    station.store.record_fact(ENGINE_TROUBLE, None)
     station.model.current()  # a station without a usable model says so before it takes a picture
+    _tell_troubles(station)
     station.notify("READY=1")
 
 
-def _pass(station: Station) -> tuple[TickResult, bool]:
-    """One look at the folder and one lease's worth of work; (what was seen, whether anything was analysed)."""
+def _pass(station: Station, stop: threading.Event) -> tuple[TickResult, bool]:
+    """One look at the folder and the work that is queued, up to a bound; (what was seen, whether any was analysed)."""
     tick = station.intake.tick()
     station.watcher.tick(tick)
-    leases = [] if _gone(station, tick) else station.store.lease(station.worker, _BATCH)
-    if leases:
-        _work(station, leases)
+    worked = not _gone(station, tick) and _work(station, stop)
     station.notify("WATCHDOG=1")
-    return tick, bool(leases)
+    return tick, worked
 
 
 def _gone(station: Station, tick: TickResult) -> bool:
@@ -112,14 +118,53 @@ def _gone(station: Station, tick: TickResult) -> bool:
     return gone
 
 
-def _work(station: Station, leases: list[Lease]) -> None:
+def _work(station: Station, stop: threading.Event) -> bool:
+    """Analyse what is queued. Rows are leased as the work goes on, so that no stage waits for the end of a lease."""
+    leases = station.store.lease(station.worker, _LEASED)
+    if not leases:
+        return False
     model = station.model.current()
-    scale_of = _scale_of(station, leases, model)
-    paths = [_present(lease) for lease in leases]
-    outcomes = analyse_files(paths, scale_of, model.manifest, model.engine, station.settings.limits.max_megapixels)
-    for lease, outcome in zip(leases, outcomes, strict=True):
-        _store(station, lease, outcome, model)
+    under_way: deque[Lease] = deque()
+    outcomes = analyse_files(
+        _paths(station, leases, under_way, stop),
+        _scale_of(station, leases, model),
+        model.manifest,
+        model.engine,
+        station.settings.limits.max_megapixels,
+    )
+    for outcome in outcomes:
+        _store(station, under_way.popleft(), outcome, model)
+        _tell_troubles(station)
         station.notify("WATCHDOG=1")
+    return True
+
+
+def _paths(station: Station, leases: list[Lease], under_way: deque[Lease], stop: threading.Event) -> Iterator[Path]:
+    """The pictures of a pass, leased a few at a time; those leased and not begun when it must end go back."""
+    begun = 0
+    while leases:
+        for number, lease in enumerate(leases):
+            if stop.is_set():
+                for left in leases[number:]:
+                    station.store.give_back(left.image_id)
+                return
+            under_way.append(lease)
+            begun += 1
+            yield _present(lease)
+        leases = _more(station, leases) if begun < _PASS else []
+
+
+def _more(station: Station, leases: list[Lease]) -> list[Lease]:
+    """The next rows of a pass. A picture that was tried before is left for a pass of its own, and so is a new model."""
+    if leases[0].attempt > 1 or station.intake.is_gone() or station.model.has_changed():
+        return []
+    return station.store.lease(station.worker, _LEASED, fresh_only=True)
+
+
+def _tell_troubles(station: Station) -> None:
+    for sentence in station.model.troubles():
+        station.store.record_fact(ENGINE_TROUBLE, sentence)
+        station.watcher.trouble(sentence)
 
 
 def _present(lease: Lease) -> Path:
@@ -148,7 +193,7 @@ def _record(lease: Lease, result: Result, model: Loaded, settings: Settings) -> 
         image_id=lease.image_id,
         model_sha256=model.sha256,
         model=model.name,
-        engine=model.engine.name,
+        engine=result.engine,
         settings_sha256=settings.sha256,
         package_version=version("wbc-station"),
         cell_diameter_px=analysis.scale.cell_diameter_px,

@@ -1,4 +1,4 @@
-"""Installed models: install, prove, activate, roll back; and the one that is loaded now."""
+"""Installed models: install, prove, activate, roll back; how one is read and opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from station.contract.errors import BundleError, SettingsError
 from station.contract.manifest import Manifest, NetworkScale
 from station.database.records import StoredModel
 from station.database.store import Store
-from station.engines import Engine, open_engine
+from station.engines import AUTO, Engine, Option, Setup, open_engine
+from station.selection import REFERENCE_OPTION, are_current, choose, least_cell_dice, try_all, wanted
 from station.settings import Camera
 from station.settings import Engine as EngineSettings
 
@@ -38,9 +39,35 @@ def starter_path() -> Path:
     return Path(str(resources.files("station") / "models" / STARTER))
 
 
-def load_model(path: Path, engine: EngineSettings) -> Loaded:
-    """A bundle from disk with its engine. Raises BundleError or EngineError naming file and cause."""
-    return _loaded(read_bundle(path), engine)
+def load_model(path: Path, settings: EngineSettings) -> Loaded:
+    """A bundle from disk with its engine: the reference, or the one that the settings name, once it proved itself.
+
+    Raises BundleError or EngineError naming file and cause.
+    """
+    bundle = read_bundle(path)
+    return loaded(bundle, _told_option(bundle, settings), Setup(threads=settings.threads))
+
+
+def load_active(model: StoredModel, store: Store, settings: EngineSettings) -> Loaded:
+    """The active model with the engine that was chosen for it, for work beside the station.
+
+    Raises BundleError with the ways out where the model's file is damaged or gone.
+    """
+    bundle, trials = active_bundle(model), store.trials(model.sha256)
+    known = are_current(trials, bundle, settings)
+    option = choose(trials, settings).option if known else _told_option(bundle, settings)
+    return loaded(bundle, option, Setup(threads=settings.threads, plans=plans_folder(Path(model.path))))
+
+
+def loaded(bundle: Bundle, option: Option, setup: Setup) -> Loaded:
+    """A model on an engine. Any but the reference proves itself first.
+
+    Raises EngineError where it cannot be opened, BundleError where it does not reproduce the golden pictures.
+    """
+    engine = open_engine(bundle, option.engine, option.precision, setup)
+    if option != REFERENCE_OPTION:
+        prove(bundle, engine, least_cell_dice=least_cell_dice(option.precision))
+    return Loaded(bundle.manifest, bundle.sha256, engine)
 
 
 def told_scale(camera: Camera, network: NetworkScale) -> Scale | None:
@@ -62,15 +89,23 @@ def told_scale(camera: Camera, network: NetworkScale) -> Scale | None:
 
 
 def install(
-    path: Path, store: Store, folder: Path, engine: EngineSettings
+    path: Path,
+    store: Store,
+    folder: Path,
+    settings: EngineSettings,
+    *,
+    step: Callable[[Option], None] = lambda _option: None,
+    build: bool = True,
 ) -> tuple[StoredModel, tuple[GoldenResult, ...]]:
-    """Prove a bundle on this machine's engine, copy it below `folder`, and write its row.
+    """Prove a bundle on this machine's engines, copy it below `folder`, and write its row and how the engines came out.
 
-    Nothing is written before the proof. Installing the same model again gives the row that exists.
+    Nothing is written before the proof, but for the plan of a GPU, which `build` allows to be made. `step` is called
+    before each engine is tried. Installing the same model again gives the row that exists.
     """
     bundle = read_bundle(path)
-    results = prove(bundle, _loaded(bundle, engine).engine)
     home = folder / f"{bundle.manifest.name}-{bundle.sha256[:12]}.zip"
+    setup = Setup(threads=settings.threads, plans=plans_folder(home), build=build)
+    trials, golden = try_all(bundle, settings, setup, step=step)
     _keep(bundle, home)
     model = store.add_model(
         name=bundle.manifest.name,
@@ -78,33 +113,32 @@ def install(
         path=str(home),
         description=", ".join(bundle.manifest.provenance.trained_on),
     )
-    return model, results
+    store.keep_trials(bundle.sha256, trials)
+    return model, golden
 
 
-class LiveModel:
-    """The active model of the database, loaded; a newly activated one is taken over with the next picture."""
+def try_again(
+    model: StoredModel, store: Store, settings: EngineSettings, *, step: Callable[[Option], None] = lambda _option: None
+) -> None:
+    """Try the engines for an installed model where what is known of them does not hold any more.
 
-    def __init__(self, active: Callable[[], StoredModel | None], engine: EngineSettings) -> None:
-        self._active, self._engine = active, engine
-        self._loaded: Loaded | None = None
-
-    def current(self) -> Loaded:
-        """The model to work with now. Raises BundleError where none is active or its file is damaged."""
-        model = self._active()
-        if model is None:
-            raise BundleError("no model is active; `station model install BUNDLE` or `station init` gives one")
-        if self._loaded is None or self._loaded.sha256 != model.sha256:
-            self._loaded = load_active(model, self._engine)
-        return self._loaded
+    So it is after another engine, precision or number of threads was told, and after a runtime came, went or changed.
+    Raises BundleError or EngineError where the reference itself does not prove the model.
+    """
+    bundle = active_bundle(model)
+    if not are_current(store.trials(model.sha256), bundle, settings):
+        setup = Setup(threads=settings.threads, plans=plans_folder(Path(model.path)), build=False)
+        trials, _ = try_all(bundle, settings, setup, step=step)
+        store.keep_trials(model.sha256, trials)
 
 
-def load_active(model: StoredModel, engine: EngineSettings) -> Loaded:
-    """The active model with its engine. Raises BundleError with the ways out where its file is damaged or gone."""
+def active_bundle(model: StoredModel) -> Bundle:
+    """The file of the active model, verified. Raises BundleError with the ways out where it is damaged or gone."""
     try:
-        loaded = load_model(Path(model.path), engine)
-        if loaded.sha256 != model.sha256:
+        bundle = read_bundle(Path(model.path))
+        if bundle.sha256 != model.sha256:
             raise BundleError(f"{model.path} is not the bundle that proved itself here")
-        return loaded
+        return bundle
     except BundleError as cause:
         raise BundleError(
             f"the active model cannot be used: {cause}; `station model install BUNDLE` puts the same or another one in "
@@ -112,8 +146,17 @@ def load_active(model: StoredModel, engine: EngineSettings) -> Loaded:
         ) from cause
 
 
-def _loaded(bundle: Bundle, engine: EngineSettings) -> Loaded:
-    return Loaded(bundle.manifest, bundle.sha256, open_engine(bundle, engine.name, threads=engine.threads))
+def plans_folder(home: Path) -> Path:
+    """Where the plans of GPUs lie that belong to installed bundles: a cache beside them."""
+    return home.parent / "plans"
+
+
+def _told_option(bundle: Bundle, settings: EngineSettings) -> Option:
+    """Without a measurement `auto` is the reference, and a named engine its first precision."""
+    options = wanted(bundle, settings)
+    told = settings.name != AUTO or settings.precision != AUTO
+    fitting = [o for o in options if settings.name in (AUTO, o.engine) and settings.precision in (AUTO, o.precision)]
+    return (fitting or options)[0] if told else REFERENCE_OPTION
 
 
 def _keep(bundle: Bundle, home: Path) -> None:

@@ -46,6 +46,7 @@ class Engine(Frozen):
     """What runs the network."""
 
     name: str = "auto"
+    precision: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
     threads: int = Field(0, ge=0)
 
 

@@ -44,7 +44,7 @@ def station() -> Command:
 def home(tmp_path: Path, station: Command) -> Path:
     """The folder of a fresh station whose cells measure 120 px."""
     folder = tmp_path / "home"
-    made = station("init", folder, "--cell-diameter", 120)
+    made = station("init", folder, "--cell-diameter", 120, "--engine", "onnxruntime")
     assert made.returncode == 0, made.stderr
     return folder
 

@@ -56,6 +56,11 @@ def one_hot(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.eye(3, dtype=np.float32)[labels]
 
 
+def noise_tiles(*shape: int) -> NDArray[np.uint8]:
+    """[N, H, W, 3] of a shape (N, H, W), the same at every call."""
+    return np.random.default_rng(9).integers(0, 256, (*shape, 3), np.uint8)
+
+
 def png(image: RGB) -> bytes:
     """The file that a camera would save."""
     return encode(np.ascontiguousarray(image[..., ::-1]))

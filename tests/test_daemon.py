@@ -22,8 +22,9 @@ from station.database.store import Store
 from station.demo.camera import encode_bmp
 from station.demo.smear import SmearRecipe, paint
 from station.intake import Intake, TickResult
+from station.live import LiveModel
 from station.pipeline import Failure, Result
-from station.registry import LiveModel, install
+from station.registry import install
 from station.settings import Camera, Database, Settings
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -70,7 +71,7 @@ class Bench:
             clock=self.utc,
             monotonic=lambda: self.bell.seconds,
         )
-        model = LiveModel(self.store.active_model, self.settings.engine)
+        model = LiveModel(self.store, self.settings.engine)
         return Station(
             self.settings, self.store, intake, model, "test", lambda: self.bell.seconds, self.said.append, self
         )
@@ -102,6 +103,9 @@ class Bench:
 
     def scale(self, diameter_px: float) -> None:
         self.said.append(f"scale {diameter_px}")
+
+    def trouble(self, sentence: str) -> None:
+        self.said.append(f"trouble: {sentence}")
 
 
 @pytest.fixture
@@ -141,8 +145,8 @@ def test_a_picture_that_is_replaced_before_its_turn_is_not_counted_as_the_other(
     path = bench.paint("a.bmp", field(1))
     lease = bench.store.lease
 
-    def replaced_meanwhile(worker: str, most: int):  # type: ignore[no-untyped-def]
-        leases = lease(worker, most)
+    def replaced_meanwhile(worker: str, most: int, **more: bool):  # type: ignore[no-untyped-def]
+        leases = lease(worker, most, **more)
         if leases and not bench.results:
             path.write_bytes(encode_bmp(paint(field(2)).image))
         return leases
@@ -159,8 +163,8 @@ def test_a_share_that_drops_during_the_work_is_no_picture_s_fault(bench: Bench) 
         bench.paint(f"{wbc}.bmp", field(wbc))
     lease, away = bench.store.lease, bench.folder.with_name("away")
 
-    def dropped_meanwhile(worker: str, most: int):  # type: ignore[no-untyped-def]
-        leases = lease(worker, most)
+    def dropped_meanwhile(worker: str, most: int, **more: bool):  # type: ignore[no-untyped-def]
+        leases = lease(worker, most, **more)
         if leases and not away.exists():
             bench.folder.rename(away)
         return leases
@@ -203,7 +207,7 @@ def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(ben
     sound = good.engine
 
     class Broken:
-        name = "broken"
+        name, batch = "broken", 1
 
         def __call__(self, tiles):  # type: ignore[no-untyped-def]
             return sound(tiles) * float("nan")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +12,12 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
+from station.database.records import EngineTrial
 from station.database.store import Store
+from station.engines import Option
+from station.selection import Choice
 from station.settings import CONFIG_VARIABLE, Settings, read_settings, settings_path
 
 _WIDE = 400  # columns: no path is folded in a file
@@ -78,6 +81,23 @@ def show(table: Table) -> None:
         return
     table.box = None
     Console(markup=False, highlight=False, width=_WIDE).print(table)
+
+
+def trying(bar: Progress) -> Callable[[Option], None]:
+    """What a bar says while engines prove themselves."""
+    task = bar.add_task("proving the model on golden pictures", total=None)
+    return lambda option: bar.update(task, description=f"proving the model on {option}")
+
+
+def engines(trials: Sequence[EngineTrial], choice: Choice) -> Table:
+    """How each engine came out with the model; the one that serves is marked."""
+    table = Table("", "engine", "precision", "ms", "Dice", Column("found", overflow="fold"))
+    for trial in trials:
+        mark = "serves" if (trial.engine, trial.precision) == (choice.option.engine, choice.option.precision) else ""
+        figures = (f"{trial.milliseconds:.0f}", f"{trial.cell_dice:.4f}") if trial.serves else ("", "")
+        waits = "" if trial.serves else trial.refusal or "its plan is being built"
+        table.add_row(mark, trial.engine, trial.precision, *figures, waits or trial.found)
+    return table
 
 
 def progress(console: Console, *, disable: bool = False) -> Progress:

@@ -98,7 +98,7 @@ def _play(settings: Settings, day: Path, seed: int) -> tuple[dict[Path, int], di
         RunLock(settings.database.path, clock=now_utc),
         writing(settings, create=True) as store,
     ):
-        commission(store, settings, models_folder(settings))
+        commission(store, settings, models_folder(settings), step=watcher.trying)
         task = bar.add_task("camera", total=len(demo_fields(seed)))
 
         def camera() -> None:
@@ -121,6 +121,7 @@ def _play(settings: Settings, day: Path, seed: int) -> tuple[dict[Path, int], di
         finally:
             alarm.cancel()
             station.intake.close()
+            station.model.close()
     if not truth:
         raise StationError("the simulated camera wrote nothing")
     return truth, watcher.counted

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from station.cli.context import CellDiameter, models_folder, progress, writing
+from station.cli.context import CellDiameter, models_folder, progress, trying, writing
 from station.commission import commission, remember_folder
 from station.contract.errors import SettingsError
+from station.engines import AUTO, ENGINES
 from station.settings import Settings, parse_settings, read_settings
 
 _TEMPLATE = """\
@@ -22,6 +23,9 @@ cell_diameter_px = {diameter}
 [database]
 path = {database}
 
+[engine]
+name = {engine}
+
 [report]
 time_zone = {zone}
 """
@@ -32,7 +36,10 @@ time_zone = {zone}
 @click.option("--camera", type=click.Path(path_type=Path), help="The camera's folder (default: FOLDER/camera).")
 @click.option("--cell-diameter", type=CellDiameter(), help="Apparent white cell diameter, px (default: auto).")
 @click.option("--time-zone", help="For the days of reports, e.g. Europe/Berlin (default: UTC).")
-def command(folder: Path, camera: Path | None, cell_diameter: float | None, time_zone: str | None) -> None:
+@click.option("--engine", type=click.Choice([AUTO, *ENGINES]), help="What runs the network (default: auto, by trial).")
+def command(
+    folder: Path, camera: Path | None, cell_diameter: float | None, time_zone: str | None, engine: str | None
+) -> None:
     """Make FOLDER a station: settings file, database, starter model.
 
     What exists already is kept; a camera folder that is told is only looked at.
@@ -45,30 +52,30 @@ def command(folder: Path, camera: Path | None, cell_diameter: float | None, time
     is_ours = camera is None and not path.exists()
     if path.exists():
         settings = read_settings(path)
-        if camera or cell_diameter or time_zone:
-            click.echo(f"kept {path} as it is: --camera, --cell-diameter and --time-zone were not used", err=True)
+        if camera or cell_diameter or time_zone or engine:
+            click.echo(f"kept {path} as it is; options that are settings were not used", err=True)
     else:
-        settings = _written(path, camera, cell_diameter, time_zone or "UTC")
+        settings = _written(path, camera, cell_diameter, time_zone or "UTC", engine or AUTO)
     if not settings.camera.folder.is_dir():
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; mount or make it first")
     with progress(Console(stderr=True)) as bar, writing(settings, create=True) as store:
-        bar.add_task("proving the model on golden pictures", total=None)
         # An empty one that was there already may be what lies below a share that is not mounted.
         if is_ours or any(settings.camera.folder.iterdir()):
             remember_folder(store, settings.camera.folder)
-        golden = commission(store, settings, models_folder(settings))
+        golden = commission(store, settings, models_folder(settings), step=trying(bar))
     if golden:
         click.echo(f"the starter model proved itself on {len(golden)} golden pictures and is active")
     click.echo(f"station ready: settings {path}, camera folder {settings.camera.folder}")
 
 
-def _written(path: Path, camera: Path | None, cell_diameter: float | None, time_zone: str) -> Settings:
+def _written(path: Path, camera: Path | None, cell_diameter: float | None, time_zone: str, engine: str) -> Settings:
     """New settings, checked before anything is made of them."""
     text = _TEMPLATE.format(
         folder=json.dumps(str(camera.absolute()) if camera else "camera"),
         diameter=f"{cell_diameter:g}" if cell_diameter else '"auto"',
         database=json.dumps("station.db"),
         zone=json.dumps(time_zone),
+        engine=json.dumps(engine),
     )
     settings = parse_settings(text, path)
     if camera is not None and not camera.is_dir():

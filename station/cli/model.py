@@ -8,11 +8,22 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from station.cli.context import config_option, models_folder, progress, reading, settings_of, show, writing
+from station.cli.context import (
+    config_option,
+    engines,
+    models_folder,
+    progress,
+    reading,
+    settings_of,
+    show,
+    trying,
+    writing,
+)
 from station.contract.errors import BundleError
 from station.database.records import StoredModel
 from station.database.store import Store
 from station.registry import install as install_bundle
+from station.selection import choose
 
 
 @click.group("model")
@@ -53,7 +64,10 @@ def list_models(config: Path | None) -> None:
 )
 @config_option
 def install(bundle: Path, activate: bool, config: Path | None) -> None:
-    """Prove a BUNDLE on this machine's engine, keep a copy, and activate it.
+    """Prove a BUNDLE on this machine's engines, keep a copy, and activate it.
+
+    Each engine that this machine has is held against the golden pictures and timed; the fastest that reproduces them
+    serves. For a GPU a plan is built first, which takes minutes.
 
     \b
     Example:
@@ -61,11 +75,14 @@ def install(bundle: Path, activate: bool, config: Path | None) -> None:
     """
     settings = settings_of(config)
     with progress(Console(stderr=True)) as bar, writing(settings) as store:
-        bar.add_task("proving on golden pictures", total=None)
-        model, golden = install_bundle(bundle, store, models_folder(settings), settings.engine)
+        model, golden = install_bundle(bundle, store, models_folder(settings), settings.engine, step=trying(bar))
+        trials = store.trials(model.sha256)
         if activate:
             store.activate_model(model.model_id)
     click.echo(f"installed {model.name} ({model.sha256[:12]}), proved on {len(golden)} golden pictures")
+    choice = choose(trials, settings.engine)
+    show(engines(trials, choice))
+    click.echo(f"engine: {choice.option}, {choice.reason}")
     click.echo(
         "it counts from the next picture on" if activate else "it is not active; `station model activate` makes it so"
     )

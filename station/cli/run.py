@@ -18,13 +18,16 @@ from station.contract.errors import SettingsError
 from station.daemon import Station, Watcher, run, run_once
 from station.database.lock import RunLock
 from station.database.store import Store
+from station.engines import Option
 from station.intake import Intake, TickResult
-from station.notify import notifier
+from station.live import LiveModel
+from station.notify import Notify, notifier
 from station.pipeline import Failure, Result
 from station.printing import printable
-from station.registry import LiveModel
 from station.settings import Settings
 from station.watching import Bell
+
+_TRIAL_SECONDS = 120  # that an engine may take to open and to prove itself
 
 
 @click.command("run")
@@ -47,8 +50,9 @@ def command(config: Path | None, once: bool) -> None:
     stop, bell = threading.Event(), Bell()
     _stop_on_signals(stop)
     with RunLock(settings.database.path, clock=now_utc), writing(settings, create=True) as store:
-        commission(store, settings, models_folder(settings))
-        station = station_for(settings, store, bell, Lines(click.echo))
+        lines = Lines(click.echo)
+        commission(store, settings, models_folder(settings), step=lines.trying)
+        station = station_for(settings, store, bell, lines)
         try:
             if not once:
                 run(station, stop, bell.event)
@@ -56,6 +60,7 @@ def command(config: Path | None, once: bool) -> None:
             last = run_once(station, stop, bell.event)
         finally:
             station.intake.close()
+            station.model.close()
         if last and last.moving:
             click.echo(f"still changing: {last.moving} file{'s' * (last.moving > 1)} in {settings.camera.folder}")
         sys.exit(1 if _list_open(store) or last is None or last.gone or last.moving else 0)
@@ -79,7 +84,7 @@ def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher) 
         settings=settings,
         store=store,
         intake=intake,
-        model=LiveModel(store.active_model, settings.engine),
+        model=LiveModel(store, settings.engine),
         worker=f"pid {os.getpid()}",
         monotonic=monotonic,
         notify=notifier(),
@@ -105,8 +110,9 @@ def _list_open(store: Store) -> int:
 class Lines:
     """One plain line per event, for a terminal and for the journal alike."""
 
-    def __init__(self, echo: Callable[[str], None]) -> None:
+    def __init__(self, echo: Callable[[str], None], notify: Notify | None = None) -> None:
         self._print, self._degraded = echo, ""
+        self._notify = notify or notifier()
 
     def _echo(self, line: str) -> None:
         self._print(printable(line))
@@ -130,6 +136,14 @@ class Lines:
 
     def failed(self, failure: Failure) -> None:
         self._echo(f"quarantined: {failure}")
+
+    def trouble(self, sentence: str) -> None:
+        self._echo(f"degraded: {sentence}")
+
+    def trying(self, option: Option) -> None:
+        """Before the first picture; systemd is asked for patience, since a trial may take a while."""
+        self._notify(f"EXTEND_TIMEOUT_USEC={_TRIAL_SECONDS * 1_000_000}")
+        self._echo(f"trying the engine {option}")
 
     def scale(self, diameter_px: float) -> None:
         self._echo(f"the camera's cell diameter was settled at {diameter_px:g} px from its first pictures")

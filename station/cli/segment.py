@@ -30,7 +30,8 @@ from station.watching import PICTURES, is_container, is_picture
 @click.command("segment")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", type=click.Path(path_type=Path), help="Bundle (default: the active model, else the starter).")
-@click.option("--engine", default="auto", show_default=True, help="onnxruntime or auto.")
+@click.option("--engine", help="auto, onnxruntime, openvino or tensorrt (default: settings, else auto).")
+@click.option("--precision", help="auto, float32, float16, bfloat16 or int8 (default: settings, else auto).")
 @click.option(
     "--masks",
     type=click.Path(path_type=Path, file_okay=False),
@@ -49,7 +50,8 @@ from station.watching import PICTURES, is_container, is_picture
 def command(
     paths: tuple[Path, ...],
     model: Path | None,
-    engine: str,
+    engine: str | None,
+    precision: str | None,
     masks: Path | None,
     overlays: Path | None,
     cell_diameter: float | None,
@@ -69,8 +71,7 @@ def command(
     _refuse_equal_stems(files, masks, overlays)
     _refuse_overwriting(files, masks, overlays)
     settings = _settings(config)
-    threads = settings.engine.threads if settings else 0
-    loaded = _model(model, settings, EngineSettings(name=engine, threads=threads))
+    loaded = _model(model, settings, _engine(settings, engine, precision))
     limits = settings.limits if settings else Limits()
     outcomes = analyse_files(
         files, _scale_of(cell_diameter, settings, loaded), loaded.manifest, loaded.engine, limits.max_megapixels
@@ -107,7 +108,7 @@ def as_json(result: Result, model: Loaded, um_per_px: float | None = None) -> di
         "cell_diameter_px": analysis.scale.cell_diameter_px,
         "cell_diameter_source": analysis.scale.source,
         "model": model.name,
-        "engine": model.engine.name,
+        "engine": result.engine,
         "seconds": result.seconds,
     }
 
@@ -155,14 +156,22 @@ def _targets(stem: str, masks: Path | None, overlays: Path | None) -> dict[str, 
     return labels_and_cells | ({"overlay": overlays / f"{stem}.png"} if overlays else {})
 
 
+def _engine(settings: Settings | None, name: str | None, precision: str | None) -> EngineSettings:
+    """The settings' engine, or the one that is told here; a name that is told alone leaves the precision to `auto`."""
+    kept = settings.engine if settings else EngineSettings()
+    if name is None and precision is None:
+        return kept
+    told = {"name": name or kept.name, "precision": precision or "auto", "threads": kept.threads}
+    return EngineSettings.model_validate(told)
+
+
 def _model(told: Path | None, settings: Settings | None, engine: EngineSettings) -> Loaded:
     if told:
         return load_model(told, engine)
     if settings and settings.database.path.exists():
         with reading(settings) as store:
-            active = store.active_model()
-        if active:
-            return load_active(active, engine)
+            if active := store.active_model():
+                return load_active(active, store, engine)
     return load_model(starter_path(), engine)
 
 

@@ -12,9 +12,10 @@ from rich.table import Column, Table
 
 from station.cli.context import config_option, now_utc, reading, settings_of, show
 from station.commission import folder_problem
-from station.daemon import CAMERA_SCALE
+from station.daemon import CAMERA_SCALE, ENGINE_TROUBLE
 from station.database.records import Fact
 from station.printing import printable
+from station.selection import choose
 from station.settings import Camera
 
 
@@ -22,7 +23,7 @@ from station.settings import Camera
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def command(config: Path | None, as_json: bool) -> None:
-    """Say what is queued, waiting and quarantined, for how long and why, and which model counts.
+    """Say what is queued, waiting and quarantined, for how long and why, and which model counts on which engine.
 
     \b
     Example:
@@ -32,20 +33,26 @@ def command(config: Path | None, as_json: bool) -> None:
     with reading(settings) as store:
         counts, items = store.counts_by_status(), store.open_items()
         model, scale = store.active_model(), store.fact(CAMERA_SCALE)
+        trials = store.trials(model.sha256) if model else ()
+        trouble = store.fact(ENGINE_TROUBLE)
         problem = folder_problem(store, settings.camera.folder)
+    choice = choose(trials, settings.engine) if trials else None
     if as_json:
         open_items = [
             {"path": i.path, "status": i.status, "reason": i.reason, "since": i.since.isoformat()} for i in items
         ]
         known = {"model": model.name if model else None, "camera_cell_diameter_px": scale, "degraded": problem}
-        click.echo(json.dumps({"counts": counts, "open": open_items} | known))
+        engine = {"engine": str(choice.option) if choice else None, "engine_reason": choice.reason if choice else None}
+        click.echo(json.dumps({"counts": counts, "open": open_items} | known | engine | {"engine_trouble": trouble}))
         return
     console = Console(markup=False)
     console.print(", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no pictures yet")
     console.print(f"model: {f'{model.name} ({model.sha256[:12]})' if model else 'none is active'}")
+    if choice:
+        console.print(f"engine: {choice.option}, {choice.reason}", soft_wrap=True, highlight=False)
     console.print(f"cell diameter: {_diameter(settings.camera, scale)}", highlight=False)
-    if problem:
-        console.print(f"degraded: {problem}", soft_wrap=True)
+    for sentence in filter(None, (problem, trouble)):
+        console.print(f"degraded: {sentence}", soft_wrap=True)
     if model and not Path(model.path).is_file():
         console.print(f"degraded: the model's file {model.path} is missing; install it again", soft_wrap=True)
     if items:

@@ -6,6 +6,7 @@ StationError            a sentence for the person at the microscope; the command
 │   └── TooLarge        refused before decoding: more pixels than `limits.max_megapixels`
 ├── BundleError         a model bundle is damaged, or does not fit
 ├── EngineError         the runtime cannot load or run a network
+│   └── PlanMissing     it could, after minutes of building a plan for this GPU
 ├── DatabaseError       the database cannot be opened, is newer, or is held by another station
 └── SettingsError       station.toml is wrong; exit code 2, as for wrong usage
 """
@@ -37,6 +38,10 @@ class BundleError(StationError):
 
 class EngineError(StationError):
     """A runtime that cannot load or run a network."""
+
+
+class PlanMissing(EngineError):
+    """A GPU's plan that has to be built first, which takes minutes."""
 
 
 class DatabaseError(StationError):

@@ -25,13 +25,13 @@ def release(session: Session, now: datetime) -> None:
             _put_aside(image, f"the station died {image.deaths} times while it was analysed", now)
 
 
-def lease(session: Session, worker: str, most: int, now: datetime) -> list[Lease]:
-    """Up to `most` fresh rows; if there are none, one that was tried before, alone.
+def lease(session: Session, worker: str, most: int, now: datetime, *, fresh_only: bool = False) -> list[Lease]:
+    """Up to `most` fresh rows; if there are none, one that was tried before, alone, unless `fresh_only`.
 
     Alone, because a picture that kills the station must not take its neighbours with it.
     """
     fresh = session.scalars(_in_turn(Image.status == "queued", Image.attempts == 0).limit(most)).all()
-    chosen = fresh or session.scalars(_in_turn(_again(now)).limit(1)).all()
+    chosen = fresh if fresh or fresh_only else session.scalars(_in_turn(_again(now)).limit(1)).all()
     for image in chosen:
         image.status, image.worker, image.since = "leased", worker, now
         image.attempts += 1

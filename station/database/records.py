@@ -144,3 +144,24 @@ class StoredModel:
     path: str
     description: str
     installed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTrial:
+    """What an engine in one precision came to with a model: proved and timed, refused, or waiting for its plan.
+
+    `milliseconds` stands for the network alone, on the model's first golden picture.
+    """
+
+    engine: str
+    precision: str
+    threads: int
+    found: str  # version of the runtime, or what keeps it from working here; another one calls for another trial
+    milliseconds: float | None = None
+    cell_dice: float | None = None  # least whole-cell Dice over the golden pictures
+    refusal: str | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether it proved itself."""
+        return self.refusal is None and self.milliseconds is not None

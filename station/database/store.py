@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +11,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from station.contract.errors import DatabaseError
-from station.database import files, installed, queue, results
+from station.database import files, installed, queue, results, trials
 from station.database.connection import READING, in_words, open_engine
 from station.database.records import (
     Added,
     AnalysisRecord,
+    EngineTrial,
     Fact,
     FileStamp,
     ImageResult,
@@ -94,10 +95,10 @@ class Store:
         with self._writing() as session:
             queue.release(session, self._clock())
 
-    def lease(self, worker: str, most: int) -> list[Lease]:
+    def lease(self, worker: str, most: int, *, fresh_only: bool = False) -> list[Lease]:
         """Up to `most` images to analyse; the attempt is committed before the work begins."""
         with self._writing() as session:
-            return queue.lease(session, worker, most, self._clock())
+            return queue.lease(session, worker, most, self._clock(), fresh_only=fresh_only)
 
     def fail(self, image_id: int, reason: str) -> None:
         """A leased image that gave no result."""
@@ -140,6 +141,16 @@ class Store:
         """All installed models."""
         with self._reading() as session:
             return installed.listed(session)
+
+    def keep_trials(self, model_sha256: str, tried: Iterable[EngineTrial]) -> None:
+        """How engines came out with this model, instead of what was known before."""
+        with self._writing() as session:
+            trials.replace(session, model_sha256, tried, self._clock())
+
+    def trials(self, model_sha256: str) -> tuple[EngineTrial, ...]:
+        """How engines came out with this model on this machine."""
+        with self._reading() as session:
+            return trials.listed(session, model_sha256)
 
     # What is known
 

@@ -163,6 +163,22 @@ class Activation(Row):
     model: Mapped[ModelRow] = relationship(lazy="joined")
 
 
+class EngineTrialRow(Row):
+    """What an engine in one precision came to with a model on this machine; the newest trial alone."""
+
+    __tablename__ = "engine_trials"
+
+    model_sha256: Mapped[str] = mapped_column(primary_key=True)
+    engine: Mapped[str] = mapped_column(primary_key=True)
+    precision: Mapped[str] = mapped_column(primary_key=True)
+    threads: Mapped[int]
+    found: Mapped[str]
+    milliseconds: Mapped[float | None]
+    cell_dice: Mapped[float | None]
+    refusal: Mapped[str | None]
+    tried_at: Mapped[datetime]
+
+
 class FactRow(Row):
     """What the station remembers about itself, by name."""
 

@@ -1,12 +1,15 @@
 """Shelf of engines: the file name is the word in station.toml. An engine is a Network with a name.
 
-Each module has `open_network(bundle, threads) -> Engine` and loads its runtime only then.
+Each module has `problem(precision)` and `open_network(bundle, precision, setup)`, and loads its runtime only then.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Protocol, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Final, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +17,42 @@ from numpy.typing import NDArray
 from station.contract.bundle import Bundle
 from station.contract.errors import EngineError
 
-ENGINES = ("onnxruntime",)
-AUTO = "auto"
+AUTO: Final = "auto"
+REFERENCE: Final = "onnxruntime"  # in float32; what the others are held against, and what answers where they fail
+
+# Engine -> precision that it can compute in -> which network of the bundle it needs for that.
+ENGINES: Final[Mapping[str, Mapping[str, str]]] = {
+    "onnxruntime": {"float32": "float32", "int8": "int8"},
+    "openvino": {"float32": "float32", "bfloat16": "float32", "int8": "int8"},
+    "tensorrt": {"float32": "float32", "float16": "float16"},
+}
+# What pip calls the runtimes; TensorRT goes by many names.
+_DISTRIBUTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "onnxruntime": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "tensorrt": ("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
+}
+PRECISIONS: Final = ("float32", "float16", "bfloat16", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An engine and the precision that it computes in."""
+
+    engine: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What an engine is opened with, beside its network."""
+
+    threads: int = 0  # of a processor's engine; 0: all cores
+    plans: Path | None = None  # folder of the plans that TensorRT makes; none: they are made anew each time
+    build: bool = True  # whether a missing plan may be made now, which takes minutes
 
 
 class Engine(Protocol):
@@ -26,24 +63,63 @@ class Engine(Protocol):
         """Runtime, version and precision, as written beside every count."""
         ...
 
+    @property
+    def batch(self) -> int:
+        """The most tiles in one call that it gains from; 1 where one by one is as fast."""
+        ...
+
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
 
 class _Shelf(Protocol):
-    def open_network(self, bundle: Bundle, threads: int) -> Engine: ...
+    def problem(self, precision: str) -> str | None: ...
+    def open_network(self, bundle: Bundle, precision: str, setup: Setup) -> Engine: ...
 
 
-def open_engine(bundle: Bundle, name: str = AUTO, *, threads: int = 0) -> Engine:
-    """An engine by its name in station.toml, ready to run the bundle's network; `threads` 0 = all cores.
+def open_engine(bundle: Bundle, name: str = REFERENCE, precision: str = "float32", setup: Setup = Setup()) -> Engine:
+    """An engine by its name in station.toml, ready to run the bundle's network.
 
-    Raises EngineError for an unknown name, or where the runtime cannot load the network.
+    Raises EngineError for an unknown name or precision, and where the runtime cannot load the network; BundleError
+    where the bundle does not hold the network that this precision needs.
     """
-    chosen = choose_engine() if name == AUTO else name
-    if chosen not in ENGINES:
-        raise EngineError(f"there is no engine '{name}'; known: {AUTO}, {', '.join(ENGINES)}")
-    return cast(_Shelf, import_module(f"station.engines.{chosen}")).open_network(bundle, threads)
+    return _shelf(Option(name, precision)).open_network(bundle, precision, setup)
 
 
-def choose_engine() -> str:
-    """The engine that `auto` stands for on this machine."""
-    return ENGINES[0]
+def problem(option: Option) -> str | None:
+    """Why the option cannot work on this machine: library, driver or instructions are missing; None where it can."""
+    return _shelf(option).problem(option.precision)
+
+
+def found(option: Option) -> str:
+    """What a trial of the option holds for: the version of its runtime, or what keeps it from working here."""
+    if (reason := problem(option)) is not None:
+        return reason
+    versions = [f"{name} {version}" for name in _DISTRIBUTIONS[option.engine] if (version := _installed(name))]
+    return ", ".join(versions)
+
+
+def options(bundle: Bundle) -> tuple[Option, ...]:
+    """What the networks of this bundle allow, whether or not this machine can."""
+    held = {network.precision for network in bundle.manifest.networks}
+    return tuple(
+        Option(engine, precision)
+        for engine, needs in ENGINES.items()
+        for precision, network in needs.items()
+        if network in held
+    )
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _shelf(option: Option) -> _Shelf:
+    if option.engine not in ENGINES:
+        raise EngineError(f"there is no engine '{option.engine}'; known: {AUTO}, {', '.join(ENGINES)}")
+    if option.precision not in ENGINES[option.engine]:
+        able = ", ".join(ENGINES[option.engine])
+        raise EngineError(f"the engine {option.engine} does not compute in {option.precision}; it can in {able}")
+    return cast(_Shelf, import_module(f"station.engines.{option.engine}"))

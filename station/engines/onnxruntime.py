@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from station.contract.bundle import Bundle
 from station.contract.errors import EngineError
+from station.engines import ENGINES, Setup
 
-INPUT, OUTPUT, PRECISION = "image", "probabilities", "float32"
+INPUT, OUTPUT = "image", "probabilities"
 
 _ERRORS_ONLY = 3
 _RUNTIME_ERRORS = (
@@ -31,6 +32,7 @@ class OnnxRuntimeEngine:
 
     session: Any
     name: str
+    batch: int = 1  # on a processor a batch costs what its pictures cost one by one
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[N, H, W, 3] uint8 -> [N, H, W, 3] float32. Raises EngineError where the runtime fails."""
@@ -41,14 +43,20 @@ class OnnxRuntimeEngine:
         return np.asarray(probabilities, np.float32)
 
 
-def open_network(bundle: Bundle, threads: int) -> OnnxRuntimeEngine:
-    """Load the float32 network; weights stored as float16 are widened once, by constant folding."""
+def problem(precision: str) -> str | None:
+    """None: it comes with the station and runs on every processor."""
+    return None
+
+
+def open_network(bundle: Bundle, precision: str, setup: Setup) -> OnnxRuntimeEngine:
+    """Load a network; weights stored as float16 are widened once, by constant folding."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = setup.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
+    network = bundle.network(ENGINES["onnxruntime"][precision])
     try:
-        session = ort.InferenceSession(bundle.network(PRECISION), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
     except _RUNTIME_ERRORS as cause:
         raise EngineError(f"ONNX Runtime cannot load the model {bundle.manifest.name}: {cause}") from cause
     ends = [end.name for end in (*session.get_inputs(), *session.get_outputs())]
@@ -56,4 +64,4 @@ def open_network(bundle: Bundle, threads: int) -> OnnxRuntimeEngine:
         raise EngineError(
             f"the network of the model {bundle.manifest.name} has the ends {', '.join(ends)}, not {INPUT} and {OUTPUT}"
         )
-    return OnnxRuntimeEngine(session, f"onnxruntime {ort.__version__} {PRECISION}")
+    return OnnxRuntimeEngine(session, f"onnxruntime {ort.__version__} {precision}")

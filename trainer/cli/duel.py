@@ -60,11 +60,11 @@ def ground_of(
 
 def scored(bundle: Bundle, ground: Ground, console: Console, threads: int = 0) -> Scored:
     """A bundle on this machine's engine, with a bar."""
-    from station.engines import open_engine
+    from station.engines import Setup, open_engine
     from trainer.display import progress
     from trainer.evaluate import score_images, told
 
-    engine = open_engine(bundle, "onnxruntime", threads=threads)
+    engine = open_engine(bundle, setup=Setup(threads=threads))
     scale_of = _estimating(bundle, engine) if ground.diameters is None else told(dict(ground.diameters))
     scores = score_images(ground.samples, scale_of, bundle.manifest, engine)
     with progress(console) as bar:

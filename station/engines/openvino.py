@@ -1,0 +1,104 @@
+"""OpenVINO on a processor: float32, bfloat16 where the processor multiplies it, int8 from the bundle's own network.
+
+The precision is always told: left to itself the library computes in bfloat16 wherever it can.
+"""
+
+from __future__ import annotations
+
+import threading
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from station.contract.bundle import Bundle
+from station.contract.errors import EngineError
+from station.engines import ENGINES, Setup
+
+INPUT, OUTPUT = "image", "probabilities"
+_DEVICE: Final = "CPU"
+_BFLOAT16: Final = "BF16"
+
+
+class OpenVinoEngine:
+    """A compiled network for any number of threads, one after the other; N, height and width are free."""
+
+    batch = 1  # on a processor a batch costs what its pictures cost one by one
+
+    def __init__(self, name: str, compiled: Any) -> None:
+        self.name = name
+        self._request, self._lock = compiled.create_infer_request(), threading.Lock()
+
+    def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """[N, H, W, 3] uint8 -> [N, H, W, 3] float32. Raises EngineError where the runtime fails."""
+        try:
+            # The library would convert other numbers in silence, and reads past the end of fewer channels.
+            if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
+                raise RuntimeError(f"it is no batch of RGB pictures, [N, H, W, 3] uint8, but {tiles.dtype}")
+            with self._lock:
+                answers = self._request.infer({INPUT: np.ascontiguousarray(tiles)})
+                return np.array(answers[OUTPUT], np.float32)  # a copy: the request keeps its own memory
+        except RuntimeError as cause:
+            raise EngineError(f"{self.name} failed on a batch of shape {tiles.shape}: {cause}") from cause
+
+
+def problem(precision: str) -> str | None:
+    """Why it cannot compute in this precision here: no library, or a processor without the instructions."""
+    try:
+        library = _library()
+    except EngineError as cause:
+        return str(cause)
+    if precision == "bfloat16" and not _has_bfloat16(library.Core()):
+        return "this processor has no instructions for bfloat16 (AVX512-BF16, AMX or Arm BF16)"
+    return None
+
+
+def open_network(bundle: Bundle, precision: str, setup: Setup) -> OpenVinoEngine:
+    """Compile a network; layers that an int8 network leaves in float are computed in bfloat16 where that is fast.
+
+    Raises EngineError where the library is missing or cannot load the network.
+    """
+    library = _library()
+    network = bundle.network(ENGINES["openvino"][precision])
+    try:
+        core = library.Core()
+        model = core.read_model(model=network)
+        _check_ends(bundle, model)
+        compiled = core.compile_model(model, _DEVICE, _configuration(core, precision, setup.threads))
+        return OpenVinoEngine(f"openvino {library.__version__.partition('-')[0]} {precision}", compiled)
+    except RuntimeError as cause:
+        raise EngineError(f"OpenVINO cannot load the model {bundle.manifest.name}: {cause}") from cause
+
+
+def _library() -> ModuleType:
+    try:
+        return import_module("openvino")
+    except (ImportError, OSError) as cause:
+        raise EngineError(
+            f"OpenVINO is not installed; `pip install 'wbc-station[openvino]'` does it ({cause})"
+        ) from cause
+
+
+def _has_bfloat16(core: Any) -> bool:
+    return _BFLOAT16 in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+
+
+def _configuration(core: Any, precision: str, threads: int) -> dict[str, Any]:
+    half = precision == "bfloat16" or (precision == "int8" and _has_bfloat16(core))
+    told = {"INFERENCE_NUM_THREADS": threads} if threads else {}
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+        **told,
+    }
+
+
+def _check_ends(bundle: Bundle, model: Any) -> None:
+    ends = [end.get_any_name() for end in (*model.inputs, *model.outputs)]
+    if ends != [INPUT, OUTPUT]:
+        raise EngineError(
+            f"the network of the model {bundle.manifest.name} has the ends {', '.join(ends)}, not {INPUT} and {OUTPUT}"
+        )

@@ -1,0 +1,179 @@
+"""Which engine serves a model on this machine: each option is proved and timed once, and the choice says why.
+
+The golden gate stands before every option: one that does not reproduce the golden masks and counts never serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from time import perf_counter
+from typing import Final
+
+from station.contract.analysis import Scale, prepare
+from station.contract.bundle import LEAST_GOLDEN_DICE, LEAST_INT8_DICE, Bundle, GoldenResult, prove
+from station.contract.decoding import decode
+from station.contract.errors import BundleError, EngineError, PlanMissing
+from station.contract.imaging import RGB
+from station.database.records import EngineTrial
+from station.engines import (
+    AUTO,
+    ENGINES,
+    PRECISIONS,
+    REFERENCE,
+    Engine,
+    Option,
+    Setup,
+    found,
+    open_engine,
+    options,
+    problem,
+)
+from station.settings import Engine as EngineSettings
+
+REFERENCE_OPTION: Final = Option(REFERENCE, "float32")
+GPU_ENGINE: Final = "tensorrt"
+
+_TIMED = 5  # calls of which the median is kept, after the proof has warmed the engine up
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The option that serves, and why, in words."""
+
+    option: Option
+    reason: str
+
+
+def wanted(bundle: Bundle, settings: EngineSettings) -> tuple[Option, ...]:
+    """What the settings ask for, of what the bundle allows; the reference comes first and is always among it.
+
+    Raises EngineError where no engine is called so, or cannot compute in the precision told.
+    """
+    if settings.name not in (AUTO, *ENGINES):
+        raise EngineError(f"there is no engine '{settings.name}'; known: {AUTO}, {', '.join(ENGINES)}")
+    able = ENGINES.get(settings.name, PRECISIONS)
+    if settings.precision not in (AUTO, *able):
+        raise EngineError(
+            f"the engine {settings.name} does not compute in {settings.precision}; it can in {', '.join(able)}"
+        )
+    fitting = [option for option in options(bundle) if _fits(option, settings) and option != REFERENCE_OPTION]
+    return REFERENCE_OPTION, *fitting
+
+
+def try_all(
+    bundle: Bundle,
+    settings: EngineSettings,
+    setup: Setup,
+    *,
+    step: Callable[[Option], None] = lambda _option: None,
+) -> tuple[tuple[EngineTrial, ...], tuple[GoldenResult, ...]]:
+    """Prove and time what the settings ask for; the trials, and how the golden pictures came out on the reference.
+
+    `step` is called before each trial. Raises BundleError or EngineError where the reference itself fails: then the
+    model must not be installed.
+    """
+    first, *others = wanted(bundle, settings)
+    step(first)
+    engine = open_engine(bundle, first.engine, first.precision, setup)
+    golden = prove(bundle, engine)
+    blank = EngineTrial(first.engine, first.precision, setup.threads, found(first))
+    trials = [_timed(blank, engine, golden, bundle, calls=_TIMED if others else 1)]
+    del engine  # an engine holds hundreds of megabytes
+    for option in others:
+        step(option)
+        trials.append(try_one(bundle, option, setup))
+    return tuple(trials), golden
+
+
+def try_one(bundle: Bundle, option: Option, setup: Setup) -> EngineTrial:
+    """One option: proved and timed, refused with the reason, or waiting for its plan where none may be built now."""
+    blank = EngineTrial(option.engine, option.precision, setup.threads, found(option))
+    try:
+        if (reason := problem(option)) is not None:
+            raise EngineError(reason)
+        engine = open_engine(bundle, option.engine, option.precision, setup)
+        golden = prove(bundle, engine, least_cell_dice=least_cell_dice(option.precision))
+        return _timed(blank, engine, golden, bundle)
+    except PlanMissing:
+        return blank
+    except (BundleError, EngineError) as cause:
+        return replace(blank, refusal=str(cause))
+
+
+def least_cell_dice(precision: str) -> float:
+    """What the golden gate asks of an engine in this precision."""
+    return LEAST_INT8_DICE if precision == "int8" else LEAST_GOLDEN_DICE
+
+
+def choose(trials: Sequence[EngineTrial], settings: EngineSettings) -> Choice:
+    """The option that serves: TensorRT where it proved itself, else the fastest; of a told engine, its fastest.
+
+    Where nothing that was asked for serves, the reference does, and the reason says what was wrong.
+    """
+    asked = [trial for trial in trials if _fits(_option(trial), settings)]
+    serving = [trial for trial in asked if trial.serves]
+    if not serving:
+        return Choice(REFERENCE_OPTION, f"{_asked_for(settings)} cannot serve here: {_refusals(asked)}")
+    gpu = [trial for trial in serving if trial.engine == GPU_ENGINE]
+    best = min(gpu or serving, key=lambda trial: trial.milliseconds or 0.0)
+    return Choice(_option(best), _reason(best, serving, gpu_first=bool(gpu) and settings.name == AUTO))
+
+
+def pending(trials: Sequence[EngineTrial]) -> tuple[Option, ...]:
+    """Options whose plan has still to be built."""
+    return tuple(_option(trial) for trial in trials if not trial.serves and trial.refusal is None)
+
+
+def are_current(trials: Sequence[EngineTrial], bundle: Bundle, settings: EngineSettings) -> bool:
+    """Whether the trials hold for what the settings ask for now, and for the runtimes as they are now."""
+    tried = {_option(trial): trial for trial in trials if trial.threads == settings.threads}
+    return all(option in tried and tried[option].found == found(option) for option in wanted(bundle, settings))
+
+
+def _fits(option: Option, settings: EngineSettings) -> bool:
+    return settings.name in (AUTO, option.engine) and settings.precision in (AUTO, option.precision)
+
+
+def _option(trial: EngineTrial) -> Option:
+    return Option(trial.engine, trial.precision)
+
+
+def _timed(
+    trial: EngineTrial, engine: Engine, golden: Sequence[GoldenResult], bundle: Bundle, *, calls: int = _TIMED
+) -> EngineTrial:
+    """The trial of an engine that proved itself."""
+    image, scale = _first_picture(bundle)
+    tiles = prepare(image, scale, bundle.manifest).tile[None]
+    seconds = []
+    for _ in range(calls):
+        started = perf_counter()
+        engine(tiles)
+        seconds.append(perf_counter() - started)
+    milliseconds = round(median(seconds) * 1000, 2)
+    return replace(trial, milliseconds=milliseconds, cell_dice=min(result.cell_dice for result in golden))
+
+
+def _first_picture(bundle: Bundle) -> tuple[RGB, Scale]:
+    golden = bundle.manifest.golden[0]
+    return decode(bundle.files[golden.image]), Scale(golden.cell_diameter_px, "told")
+
+
+def _reason(best: EngineTrial, serving: Sequence[EngineTrial], *, gpu_first: bool) -> str:
+    own = f"{best.milliseconds:.0f} ms for the network of a golden picture"
+    others = sorted((t for t in serving if t is not best), key=lambda t: t.milliseconds or 0.0)
+    if not others:
+        return f"the only one that serves: {own}"
+    beside = ", ".join(f"{_option(t)} {t.milliseconds:.0f} ms" for t in others)
+    return f"{'a GPU answers' if gpu_first else 'the fastest'}: {own}; {beside}"
+
+
+def _asked_for(settings: EngineSettings) -> str:
+    words = [word for word in (settings.name, settings.precision) if word != AUTO]
+    return " ".join(words) or AUTO
+
+
+def _refusals(asked: Sequence[EngineTrial]) -> str:
+    told = [f"{_option(t)}: {t.refusal or 'its plan is being built'}" for t in asked]
+    return "; ".join(told) or "the model holds no network for it"

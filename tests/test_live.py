@@ -1,0 +1,154 @@
+"""The model that counts: its engine is chosen, changed when a plan is ready, and replaced where it fails.
+
+No GPU is needed: where a plan is built, the second engine of a processor stands for TensorRT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from networks import noise_tiles, tiny_bundle
+from stores import Clock
+
+from station.contract.bundle import write_bundle
+from station.contract.errors import BundleError
+from station.database.records import EngineTrial, StoredModel
+from station.database.store import Store
+from station.engines import Option, found, problem
+from station.live import LiveModel
+from station.registry import install
+from station.settings import Engine as EngineSettings
+
+OTHER = Option("openvino", "float32")
+pytestmark = pytest.mark.skipif(problem(OTHER) is not None, reason=str(problem(OTHER)))
+
+SETTINGS = EngineSettings(precision="float32", threads=1)
+
+
+@dataclass
+class FakeBuild:
+    """A build whose end the test decides."""
+
+    state: str = "running"
+    stopped: bool = False
+
+    def poll(self) -> str:
+        return self.state
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store.open(tmp_path / "station.db", clock=Clock(), create=True)) as opened:
+        yield opened
+
+
+def installed(store: Store, folder: Path, name: str = "tiny") -> StoredModel:
+    write_bundle(folder / f"{name}.zip", tiny_bundle(name))
+    model, _ = install(folder / f"{name}.zip", store, folder / "models", SETTINGS)
+    store.activate_model(model.model_id)
+    return model
+
+
+def with_trial(store: Store, model: StoredModel, option: Option, **changes: object) -> None:
+    """The trials of a model, with another outcome for one option."""
+    others = [t for t in store.trials(model.sha256) if (t.engine, t.precision) != (option.engine, option.precision)]
+    blank = EngineTrial(option.engine, option.precision, SETTINGS.threads, found(option))
+    store.keep_trials(model.sha256, [*others, replace(blank, **changes)])  # type: ignore[arg-type]
+
+
+def runtime(live: LiveModel) -> str:
+    return live.current().engine.name.split()[0]
+
+
+def test_the_engine_that_proved_to_be_the_fastest_serves(store: Store, tmp_path: Path) -> None:
+    model = installed(store, tmp_path)
+    for milliseconds, expected in ((0.001, "openvino"), (9999.0, "onnxruntime")):
+        with_trial(store, model, OTHER, milliseconds=milliseconds, cell_dice=1.0)
+        live = LiveModel(store, SETTINGS)
+        assert runtime(live) == expected
+        assert live.troubles() == []
+
+
+def test_while_a_plan_is_built_the_reference_serves_and_then_the_new_engine(store: Store, tmp_path: Path) -> None:
+    model = installed(store, tmp_path)
+    with_trial(store, model, OTHER)
+    build, asked = FakeBuild(), list[tuple[Path, str]]()
+
+    def start(bundle: Path, precision: str, plans: Path) -> FakeBuild:
+        asked.append((bundle, precision))
+        assert plans == bundle.parent / "plans"
+        return build
+
+    named = SETTINGS.model_copy(update={"name": OTHER.engine})
+    live = LiveModel(store, named, start=start)  # type: ignore[arg-type]
+    assert runtime(live) == "onnxruntime"
+    assert asked == [(Path(model.path), "float32")] and not live.has_changed()
+    assert runtime(live) == "onnxruntime" and len(asked) == 1
+    build.state = "done"
+    assert live.has_changed()
+    assert runtime(live) == "openvino"
+    assert not live.has_changed() and live.troubles() == []
+    (kept,) = [trial for trial in store.trials(model.sha256) if trial.engine == OTHER.engine]
+    assert kept.serves and kept.cell_dice == 1.0
+
+
+def test_a_build_that_fails_leaves_the_reference_and_a_reason(store: Store, tmp_path: Path) -> None:
+    model = installed(store, tmp_path)
+    gpu = Option("tensorrt", "float32")
+    with_trial(store, model, gpu)
+    build = FakeBuild()
+    live = LiveModel(store, SETTINGS.model_copy(update={"name": "tensorrt"}), start=lambda *_: build)  # type: ignore[arg-type,return-value]
+    assert runtime(live) == "onnxruntime"
+    build.state = "killed for want of memory"
+    assert runtime(live) == "onnxruntime"
+    (sentence,) = live.troubles()
+    assert sentence.startswith("tensorrt float32 cannot serve: ")
+    (kept,) = [trial for trial in store.trials(model.sha256) if trial.engine == "tensorrt"]
+    assert kept.refusal and not kept.serves
+    assert not live.has_changed()
+
+
+def test_an_engine_that_was_chosen_and_cannot_be_opened_any_more_is_told(store: Store, tmp_path: Path) -> None:
+    model = installed(store, tmp_path)
+    gpu = Option("tensorrt", "float32")
+    with_trial(store, model, gpu, milliseconds=1.0, cell_dice=1.0)  # as it was with yesterday's driver
+    live = LiveModel(store, EngineSettings(threads=1))
+    assert runtime(live) == "onnxruntime"
+    (sentence,) = live.troubles()
+    assert sentence.startswith("tensorrt float32 cannot serve: ") and sentence.endswith("onnxruntime float32 does")
+
+
+def test_a_newly_activated_model_ends_the_build_for_the_old_one(store: Store, tmp_path: Path) -> None:
+    with_trial(store, installed(store, tmp_path), OTHER)
+    build = FakeBuild()
+    live = LiveModel(store, SETTINGS, start=lambda *_: build)  # type: ignore[arg-type,return-value]
+    live.current()
+    installed(store, tmp_path, "other")
+    assert live.has_changed()
+    assert live.current().name == "other"
+    assert build.stopped
+
+
+def test_a_count_goes_on_when_the_chosen_engine_fails(store: Store, tmp_path: Path) -> None:
+    model = installed(store, tmp_path)
+    with_trial(store, model, OTHER, milliseconds=0.001, cell_dice=1.0)
+    live = LiveModel(store, SETTINGS)
+    engine = live.current().engine
+    engine(noise_tiles(1, 32, 32))
+    assert engine.name.startswith("openvino")
+    with pytest.raises(Exception, match="failed on a batch of shape"):
+        engine(noise_tiles(1, 32, 32)[..., :2])  # no engine takes two channels; both are asked
+    (sentence,) = live.troubles()
+    assert "openvino" in sentence and "answered instead" in sentence
+
+
+def test_without_an_active_model_it_says_how_to_get_one(store: Store) -> None:
+    with pytest.raises(BundleError, match="no model is active; `station model install BUNDLE`"):
+        LiveModel(store, SETTINGS).current()

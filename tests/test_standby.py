@@ -1,0 +1,93 @@
+"""A standby answers where the first engine fails, and says so; sound answers pass through untouched."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from networks import colour_network
+from numpy.typing import NDArray
+
+from station.contract.errors import EngineError
+from station.standby import GIVES_UP_AFTER, WithStandby
+
+TILES = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), np.uint8)
+
+
+class Scripted:
+    """Answers by colour, or as the script says for the n-th call: an error, or a value in one pixel."""
+
+    batch = 4
+
+    def __init__(self, name: str, *script: str | float) -> None:
+        self.name, self.script, self.calls = name, list(script), 0
+
+    def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        word = self.script[self.calls] if self.calls < len(self.script) else "sound"
+        self.calls += 1
+        if word == "fails":
+            raise EngineError(f"{self.name} failed: out of memory")
+        answer = colour_network(tiles)
+        if isinstance(word, float):
+            answer[-1, -1, -1, -1] = word
+        return answer
+
+
+def guarded(*script: str | float) -> tuple[WithStandby, Scripted, Scripted, list[str]]:
+    first, standby, told = Scripted("gpu 1", *script), Scripted("cpu 2"), list[str]()
+    return WithStandby(first, lambda: standby, told.append), first, standby, told
+
+
+def test_a_sound_engine_answers_alone() -> None:
+    engine, first, standby, told = guarded()
+    assert np.array_equal(engine(TILES), colour_network(TILES))
+    assert (engine.name, engine.batch, first.calls, standby.calls, told) == ("gpu 1", 4, 1, 0, [])
+
+
+@pytest.mark.parametrize("word", ["fails", float("nan"), float("inf"), float("-inf")])
+def test_what_fails_or_is_not_finite_is_answered_by_the_standby_and_told(word: str | float) -> None:
+    engine, first, _, told = guarded(word)
+    assert np.array_equal(engine(TILES), colour_network(TILES))
+    assert engine.name == "cpu 2"
+    reason = "failed: out of memory" if word == "fails" else "answered with numbers that are not finite"
+    assert told == [f"gpu 1 {reason}; cpu 2 answered instead"]
+    engine(TILES)
+    assert (engine.name, first.calls, len(told)) == ("gpu 1", 2, 1)
+
+
+def test_an_engine_that_fails_again_and_again_is_not_asked_any_more() -> None:
+    engine, first, standby, told = guarded(*["fails"] * 9)
+    for _ in range(6):
+        engine(TILES)
+    assert (first.calls, standby.calls) == (GIVES_UP_AFTER, 6)
+    assert told[-1].endswith("it is not asked again before the next start")
+    assert len(told) == GIVES_UP_AFTER
+
+
+def test_a_failure_now_and_then_is_forgiven() -> None:
+    engine, first, _, told = guarded(*["fails", "sound"] * 5)
+    for _ in range(10):
+        engine(TILES)
+    assert (first.calls, len(told)) == (10, 5)
+
+
+def test_the_name_is_that_of_the_engine_that_answered_this_thread() -> None:
+    engine, *_ = guarded("sound", "fails")
+    engine(TILES)
+    names: list[str] = []
+
+    def other() -> None:
+        engine(TILES)
+        names.append(engine.name)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert (engine.name, names) == ("gpu 1", ["cpu 2"])
+
+
+def test_where_the_standby_fails_too_it_is_an_error() -> None:
+    standby = Scripted("cpu 2", "fails")
+    with pytest.raises(EngineError, match="cpu 2 failed"):
+        WithStandby(Scripted("gpu 1", "fails"), lambda: standby, lambda _sentence: None)(TILES)
