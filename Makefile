@@ -5,7 +5,7 @@ STAMP = $(VENV)/.installed
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint starter compare picture clean
+.PHONY: help demo test lint starter compare wheelhouse picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ starter: $(STAMP)-dev  ## train the starter model anew and put it into the packa
 
 compare: $(STAMP)-dev  ## train all comparisons of trainer/RESULTS.md (a day on two cores; goes on where it was cut off)
 	VENV=$(VENV) DATA=$(DATA) WEIGHTS=$(SHARED)/weights sh deploy/compare.sh
+
+wheelhouse: $(VENV)/bin/python  ## collect wheels for a station without network (EXTRAS, PLATFORM, PYTHON_VERSION: see deploy/wheelhouse.sh)
+	PYTHON=$(VENV)/bin/python sh deploy/wheelhouse.sh build/wheelhouse
 
 picture: $(STAMP)-station  ## make README's picture anew
 	$(VENV)/bin/station demo build/picture --seed 1
