@@ -164,7 +164,8 @@ def _more(station: Station, leases: list[Lease]) -> list[Lease]:
 def _tell_troubles(station: Station) -> None:
     for sentence in station.model.troubles():
         station.store.record_fact(ENGINE_TROUBLE, sentence)
-        station.watcher.trouble(sentence)
+        if sentence:
+            station.watcher.trouble(sentence)
 
 
 def _present(lease: Lease) -> Path:

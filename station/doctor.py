@@ -10,7 +10,7 @@ from station.contract.errors import BundleError
 from station.database.records import EngineTrial, StoredModel
 from station.engines import AUTO, Option, problem
 from station.registry import active_bundle
-from station.selection import REFERENCE_OPTION, choose, pending
+from station.selection import REFERENCE_OPTION, choose, gpu_trouble, pending
 from station.settings import Engine as EngineSettings
 
 Verdict: TypeAlias = Literal["good", "warning", "fault"]
@@ -45,8 +45,8 @@ def examine_engines(trials: Sequence[EngineTrial], settings: EngineSettings, tro
     yield Finding("warning" if asked_in_vain else "good", f"the engine {choice.option}: {choice.reason}")
     for option in pending(trials):
         yield Finding("warning", f"{option} has no plan yet; the running station builds it, and counts meanwhile")
-    if trouble:
-        yield Finding("warning", trouble)
+    for sentence in filter(None, (trouble, gpu_trouble(trials, settings))):
+        yield Finding("warning", sentence)
     yield from _gone(choice.option)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from station.contract.bundle import Bundle
-from station.contract.errors import BundleError, EngineError
+from station.contract.errors import BundleError, EngineError, PlanMissing
 from station.database.records import EngineTrial, StoredModel
 from station.database.store import Store
 from station.engines import Option, Setup
@@ -33,7 +33,7 @@ class LiveModel:
         self._model: StoredModel | None = None
         self._loaded: Loaded | None = None
         self._build: tuple[Option, Build] | None = None
-        self._told: deque[str] = deque()  # filled by any thread
+        self._told: deque[str | None] = deque()  # filled by any thread
 
     def current(self) -> Loaded:
         """The model to work with now. Raises BundleError where none is active or its file is damaged."""
@@ -54,24 +54,31 @@ class LiveModel:
         ended = self._build is not None and self._build[1].poll() != "running"
         return ended or self._loaded is None or model is None or model.sha256 != self._loaded.sha256
 
-    def troubles(self) -> list[str]:
-        """What went wrong with engines since the last call, oldest first."""
+    def troubles(self) -> list[str | None]:
+        """What went wrong with engines since the last call, oldest first; None where all is well again."""
         return [self._told.popleft() for _ in range(len(self._told))]
 
     def close(self) -> None:
-        """Stop a build that is under way."""
+        """Let go of the build, and stop it where it is under way."""
         if self._build is not None:
             self._build[1].stop()
             self._build = None
 
     def _load(self, model: StoredModel) -> Loaded:
         bundle, trials = active_bundle(model), self._store.trials(model.sha256)
-        plans = plans_folder(Path(model.path))
-        for option in pending(trials)[:1]:
-            self._build = option, self._start(Path(model.path), option.precision, plans)
-        return self._opened(bundle, choose(trials, self._settings).option, plans)
+        self._begin_next_build(trials, Path(model.path))
+        return self._opened(bundle, choose(trials, self._settings).option, Path(model.path))
 
-    def _opened(self, bundle: Bundle, option: Option, plans: Path) -> Loaded:
+    def _begin_next_build(self, trials: Sequence[EngineTrial], home: Path) -> None:
+        for option in pending(trials)[:1]:
+            self._begin_build(option, home)
+
+    def _begin_build(self, option: Option, home: Path) -> None:
+        if self._build is None:
+            self._build = option, self._start(home, option.precision, plans_folder(home))
+
+    def _opened(self, bundle: Bundle, option: Option, home: Path) -> Loaded:
+        plans = plans_folder(home)
         setup = Setup(threads=self._settings.threads, plans=plans, build=False)
 
         def reference() -> Loaded:
@@ -81,6 +88,11 @@ class LiveModel:
             return reference()
         try:
             first = loaded(bundle, option, setup)
+        except PlanMissing as cause:
+            # It was there when the engine proved itself: lost, damaged, or for another GPU or library.
+            self._begin_build(option, home)
+            self._told.append(f"{option} waits for its plan, which is being built: {cause}; {REFERENCE_OPTION} serves")
+            return reference()
         except (EngineError, BundleError) as cause:
             self._told.append(f"{option} cannot serve: {cause}; {REFERENCE_OPTION} does")
             return reference()
@@ -92,9 +104,9 @@ class LiveModel:
         state = build.poll()
         if state == "running":
             return
-        self._build = None
-        bundle, plans = active_bundle(self._model), plans_folder(Path(self._model.path))
-        setup = Setup(threads=self._settings.threads, plans=plans, build=False)
+        self.close()
+        bundle, home = active_bundle(self._model), Path(self._model.path)
+        setup = Setup(threads=self._settings.threads, plans=plans_folder(home), build=False)
         trial = try_one(bundle, option, setup)
         if not trial.serves:
             trial = replace(trial, refusal=trial.refusal or f"its plan could not be built: {state}")
@@ -102,7 +114,9 @@ class LiveModel:
         trials = _with(self._store.trials(bundle.sha256), trial)
         self._store.keep_trials(bundle.sha256, trials)
         if trial.serves:
-            self._loaded = self._opened(bundle, choose(trials, self._settings).option, plans)
+            self._told.append(None)
+            self._loaded = self._opened(bundle, choose(trials, self._settings).option, home)
+        self._begin_next_build(trials, home)
 
 
 def _with(trials: Sequence[EngineTrial], newer: EngineTrial) -> tuple[EngineTrial, ...]:

@@ -26,6 +26,7 @@ from station.engines import (
     Option,
     Setup,
     found,
+    is_installed,
     open_engine,
     options,
     problem,
@@ -127,9 +128,28 @@ def pending(trials: Sequence[EngineTrial]) -> tuple[Option, ...]:
 
 
 def are_current(trials: Sequence[EngineTrial], bundle: Bundle, settings: EngineSettings) -> bool:
-    """Whether the trials hold for what the settings ask for now, and for the runtimes as they are now."""
+    """Whether the trials hold for what the settings ask for now, and for the runtimes as they are now.
+
+    A GPU that was refused although it answers is asked again: its memory may have been held by another program.
+    """
     tried = {_option(trial): trial for trial in trials if trial.threads == settings.threads}
-    return all(option in tried and tried[option].found == found(option) for option in wanted(bundle, settings))
+    return all(
+        option in tried and tried[option].found == found(option) and not _may_have_recovered(tried[option])
+        for option in wanted(bundle, settings)
+    )
+
+
+def gpu_trouble(trials: Sequence[EngineTrial], settings: EngineSettings) -> str | None:
+    """Why no GPU serves although one may be expected to: TensorRT is installed, and `auto` would take it."""
+    gpu = [trial for trial in trials if trial.engine == GPU_ENGINE and _fits(_option(trial), settings)]
+    refused = [trial for trial in gpu if trial.refusal]
+    if settings.name != AUTO or len(refused) < len(gpu) or not refused or not is_installed(GPU_ENGINE):
+        return None
+    return f"the GPU does not serve: {_refusals(refused[:1])}"
+
+
+def _may_have_recovered(trial: EngineTrial) -> bool:
+    return trial.engine == GPU_ENGINE and trial.refusal is not None and problem(_option(trial)) is None
 
 
 def _fits(option: Option, settings: EngineSettings) -> bool:

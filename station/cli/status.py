@@ -15,7 +15,7 @@ from station.commission import folder_problem
 from station.daemon import CAMERA_SCALE, ENGINE_TROUBLE
 from station.database.records import Fact
 from station.printing import printable
-from station.selection import choose
+from station.selection import choose, gpu_trouble
 from station.settings import Camera
 
 
@@ -37,6 +37,7 @@ def command(config: Path | None, as_json: bool) -> None:
         trouble = store.fact(ENGINE_TROUBLE)
         problem = folder_problem(store, settings.camera.folder)
     choice = choose(trials, settings.engine) if trials else None
+    trouble = trouble or gpu_trouble(trials, settings.engine)
     if as_json:
         open_items = [
             {"path": i.path, "status": i.status, "reason": i.reason, "since": i.since.isoformat()} for i in items

@@ -98,6 +98,11 @@ def found(option: Option) -> str:
     return ", ".join(versions)
 
 
+def is_installed(engine: str) -> bool:
+    """Whether somebody has installed its runtime here, whether or not it can work."""
+    return any(_installed(name) for name in _DISTRIBUTIONS[engine])
+
+
 def options(bundle: Bundle) -> tuple[Option, ...]:
     """What the networks of this bundle allow, whether or not this machine can."""
     held = {network.precision for network in bundle.manifest.networks}

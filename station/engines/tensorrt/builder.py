@@ -43,7 +43,7 @@ class Build:
         code = self.process.poll()
         if code is None:
             return RUNNING
-        return DONE if code == 0 else _reason(code, _last_line(self.errors))
+        return DONE if code == 0 else _reason(code, self.errors)
 
     def progress(self) -> int:
         """Per cent done, as far as the library tells."""
@@ -51,9 +51,11 @@ class Build:
         return int(percent) if word == _PROGRESS and percent.isdecimal() else 0
 
     def stop(self) -> None:
-        """End it now; what it has begun is never taken for a plan."""
+        """End it now, or tidy up after its end; what it has begun is never taken for a plan."""
         self.process.kill()
         self.process.wait()
+        self.output.close()
+        self.errors.close()
 
 
 def start_build(bundle: Path, precision: str, plans: Path) -> Build:
@@ -90,12 +92,12 @@ def _print_progress(percent: int) -> None:
     print(_PROGRESS, percent, flush=True)
 
 
-def _reason(code: int, sentence: str) -> str:
+def _reason(code: int, errors: IO[bytes]) -> str:
     if code == -signal.SIGKILL:
         return "the build was killed, as the system does when memory runs out"
     if code < 0:
         return f"the build ended by {signal.Signals(-code).name}"
-    return sentence or f"the build ended with exit code {code}"
+    return _last_line(errors) or f"the build ended with exit code {code}"
 
 
 def _last_line(file: IO[bytes]) -> str:
