@@ -19,8 +19,10 @@ from click.testing import CliRunner, Result
 from comparisons import NINE, fabricated, made_ledger, outcome, picture, setting, speed, task
 from numpy.typing import NDArray
 
+from station.contract.bundle import MODEL_CARD, read_bundle
 from station.contract.overlay import NUCLEUS_COLOUR
 from station.demo.smear import SmearRecipe, paint
+from station.registry import starter_path
 from trainer.axes import ticks
 from trainer.cli import main
 from trainer.ledger import Ledger, Pick
@@ -366,6 +368,15 @@ def test_latencies_of_two_machines_do_not_stand_side_by_side(tmp_path: Path) -> 
     shown = {one[1]: one[-1] for one in cells(markdown, "Ranking, from random values")}
     assert shown == {"unet": "–", "vgg16": "90.0"}
     assert "on the machine of vgg16" in markdown and "on another machine: unet" in markdown
+
+
+def test_a_bundle_tells_from_its_card_how_it_was_made_and_scored(runs: Path) -> None:
+    told = results(runs, "--markdown", "--model", starter_path()).output
+    section = told[told.index("## The model starter (") :]
+    card = read_bundle(starter_path()).files[MODEL_CARD].decode()
+    figures = [line for line in card.splitlines() if line.startswith("| ")]
+    assert figures and all(line in section for line in figures)
+    assert "### Training" in section and "Not good for" not in section
 
 
 def test_a_failure_leaves_the_file_of_results_as_it_was(runs: Path, tmp_path: Path) -> None:

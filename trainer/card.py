@@ -106,6 +106,13 @@ def run_section(record: RunRecord) -> str:
     )
 
 
+def bundle_section(bundle: Bundle) -> str:
+    """Markdown: what the card of a bundle tells of its training and its figures, for a page of results."""
+    card = bundle.files[MODEL_CARD].decode()
+    told = card[card.index("## Training") : card.index("## Not good for")].strip().replace("## ", "### ")
+    return f"## The model {bundle.manifest.name} ({bundle.sha256[:12]})\n\n{told}\n"
+
+
 def with_record(bundle: Bundle, record: RunRecord) -> Bundle:
     """The bundle of a run whose record has come further: its figures and its card are new, the network is not."""
     manifest = bundle.manifest.model_copy(update={"metrics": record.metrics})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from station.contract.bundle import read_bundle
 from station.contract.errors import StationError
 from trainer.cli.context import TRAINING, TrainingMissing, need, runs_option, samples_of
 
@@ -31,7 +32,7 @@ class NotWritten(StationError):
 @click.argument("comparisons", nargs=-1, metavar="[COMPARISON]...")
 @runs_option
 @click.option("--markdown", "as_markdown", is_flag=True, help="As Markdown, under a line that names this command.")
-@click.option("--model", "models", metavar="RUN", multiple=True, help="Add how this run was trained and scored.")
+@click.option("--model", "models", metavar="RUN", multiple=True, help="Add how this run, or this .zip, was made.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Into this file instead of the terminal.")
 @click.option("--page", "page_file", type=click.Path(path_type=Path), help="Write the offline HTML page as well.")
 def command(
@@ -119,17 +120,25 @@ def _samples(setting: Setting) -> list[Sample]:
 
 
 def _print_markdown(shown: Sequence[Results], runs: Path, models: Sequence[str], output: Path | None) -> None:
-    from trainer.card import run_section
     from trainer.page import markdown
-    from trainer.runs import open_run
 
     words = ["trainer", "results", *(results.setting.id for results in shown)]
     words += ["--runs", str(runs)] if runs != Path("runs") else []
     words += [word for run in models for word in ("--model", run)]
     words += ["--markdown", *(["-o", str(output)] if output else [])]
     click.echo(markdown(shown, shlex.join(words)), nl=False)
-    for run in models:
-        click.echo("\n" + run_section(open_run(runs, run).load()), nl=False)
+    for model in models:
+        click.echo("\n" + _section(model, runs), nl=False)
+
+
+def _section(model: str, runs: Path) -> str:
+    """How a run was trained and scored, from its record, or a bundle, from its card."""
+    from trainer.card import bundle_section, run_section
+    from trainer.runs import open_run
+
+    if model.endswith(".zip"):
+        return bundle_section(read_bundle(Path(model)))
+    return run_section(open_run(runs, model).load())
 
 
 @contextmanager
