@@ -96,15 +96,17 @@ def install(
     *,
     step: Callable[[Option], None] = lambda _option: None,
     build: bool = True,
+    report: Callable[[int], None] = lambda _percent: None,
 ) -> tuple[StoredModel, tuple[GoldenResult, ...]]:
     """Prove a bundle on this machine's engines, copy it below `folder`, and write its row and how the engines came out.
 
     Nothing is written before the proof, but for the plan of a GPU, which `build` allows to be made. `step` is called
-    before each engine is tried. Installing the same model again gives the row that exists.
+    before each engine is tried, `report` with the per cent of a build. Installing the same model again gives the row
+    that exists.
     """
     bundle = read_bundle(path)
     home = folder / f"{bundle.manifest.name}-{bundle.sha256[:12]}.zip"
-    setup = Setup(threads=settings.threads, plans=plans_folder(home), build=build)
+    setup = Setup(threads=settings.threads, plans=plans_folder(home), build=build, report=report)
     trials, golden = try_all(bundle, settings, setup, step=step)
     _keep(bundle, home)
     model = store.add_model(

@@ -47,6 +47,12 @@ def test_a_plan_is_built_once_and_then_taken_from_its_folder(double: Double, tmp
     assert builds(double) == 1
 
 
+def test_a_build_tells_how_far_it_is(double: Double, tmp_path: Path) -> None:
+    told: list[int] = []
+    open_engine(tiny_bundle(), "tensorrt", "float32", Setup(plans=tmp_path, report=told.append))
+    assert told == [50, 100]
+
+
 def test_a_missing_plan_that_must_not_be_built_is_named(double: Double, tmp_path: Path) -> None:
     with pytest.raises(
         PlanMissing, match=f"tiny has no plan yet for {GPU_NAME} and tensorrt {VERSION}; `station model"

@@ -89,6 +89,12 @@ def trying(bar: Progress) -> Callable[[Option], None]:
     return lambda option: bar.update(task, description=f"proving the model on {option}")
 
 
+def building(bar: Progress) -> Callable[[int], None]:
+    """The line of a plan that is built for a GPU, with the time left; not there before it begins and after its end."""
+    task = bar.add_task("building a plan for the GPU", total=100, visible=False)
+    return lambda percent: bar.update(task, completed=percent, visible=percent < 100)
+
+
 def engines(trials: Sequence[EngineTrial], choice: Choice) -> Table:
     """How each engine came out with the model; the one that serves is marked."""
     table = Table("", "engine", "precision", "ms", "Dice", Column("found", overflow="fold"))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from station.cli.context import (
+    building,
     config_option,
     engines,
     models_folder,
@@ -75,7 +76,9 @@ def install(bundle: Path, activate: bool, config: Path | None) -> None:
     """
     settings = settings_of(config)
     with progress(Console(stderr=True)) as bar, writing(settings) as store:
-        model, golden = install_bundle(bundle, store, models_folder(settings), settings.engine, step=trying(bar))
+        model, golden = install_bundle(
+            bundle, store, models_folder(settings), settings.engine, step=trying(bar), report=building(bar)
+        )
         trials = store.trials(model.sha256)
         if activate:
             store.activate_model(model.model_id)

@@ -5,7 +5,7 @@ Each module has `problem(precision)` and `open_network(bundle, precision, setup)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -53,6 +53,7 @@ class Setup:
     threads: int = 0  # of a processor's engine; 0: all cores
     plans: Path | None = None  # folder of the plans that TensorRT makes; none: they are made anew each time
     build: bool = True  # whether a missing plan may be made now, which takes minutes
+    report: Callable[[int], None] = lambda _percent: None  # how far that is; called from threads of the library
 
 
 class Engine(Protocol):

@@ -51,7 +51,11 @@ def _built(order: Order, cuda: Cuda, setup: Setup) -> TensorRtEngine:
             f"the model {order.model} has no plan yet for {order.key.gpu} and {order.key.library} "
             f"{order.key.version}; `station model install` and a running station build it"
         )
-    plan = plan_for(setup.plans, order.key, lambda: build(order, setup.plans)) if setup.plans else build(order, None)
+
+    def make() -> bytes:
+        return build(order, setup.plans, report=setup.report)
+
+    plan = plan_for(setup.plans, order.key, make) if setup.plans else make()
     try:
         return open_plan(order.name, order.library, cuda, plan)
     except PlanRefused:
