@@ -5,7 +5,7 @@ STAMP = $(VENV)/.installed
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint starter compare wheelhouse picture clean
+.PHONY: help demo test lint starter compare engines wheelhouse bench soak picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,8 +42,19 @@ starter: $(STAMP)-dev  ## train the starter model anew and put it into the packa
 compare: $(STAMP)-dev  ## train all comparisons of trainer/RESULTS.md (a day on two cores; goes on where it was cut off)
 	VENV=$(VENV) DATA=$(DATA) WEIGHTS=$(SHARED)/weights sh deploy/compare.sh
 
+engines: $(STAMP)-dev  ## build plans of all nine encoders by TensorRT-RTX, which needs no GPU (minutes)
+	WBC_ALL_ENGINES=1 $(VENV)/bin/python -m pytest tests/test_tensorrt_builds.py
+
 wheelhouse: $(VENV)/bin/python  ## collect wheels for a station without network (EXTRAS, PLATFORM, PYTHON_VERSION: see deploy/wheelhouse.sh)
 	PYTHON=$(VENV)/bin/python sh deploy/wheelhouse.sh build/wheelhouse
+
+bench: $(STAMP)-dev  ## measure every engine, end to end and beside the naive loop (build/bench.json, build/bench.svg)
+	mkdir -p build
+	$(VENV)/bin/station bench -o build/bench.json --picture build/bench.svg
+
+soak: $(STAMP)-station  ## memory of one station over 5,000 pictures (build/soak.json)
+	mkdir -p build
+	$(VENV)/bin/station bench --soak 5000 -o build/soak.json
 
 picture: $(STAMP)-station  ## make README's picture anew
 	$(VENV)/bin/station demo build/picture --seed 1

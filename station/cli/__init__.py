@@ -20,7 +20,9 @@ COMMANDS = {
     "segment": "Count the white cells of single pictures, without a database.",
     "report": "Sum up a day.",
     "status": "Say what the station knows: queue, waiting and quarantined files, model.",
+    "doctor": "Look over camera folder, model and engines.",
     "model": "List, install, activate and roll back models.",
+    "bench": "Measure how fast this machine counts, on every engine.",
     "demo": "Let a simulated camera fill a folder and count its painted fields.",
 }
 
