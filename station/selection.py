@@ -104,8 +104,8 @@ def try_one(bundle: Bundle, option: Option, setup: Setup) -> EngineTrial:
 
 
 def least_cell_dice(precision: str) -> float:
-    """What the golden gate asks of an engine in this precision."""
-    return LEAST_INT8_DICE if precision == "int8" else LEAST_GOLDEN_DICE
+    """What the golden gate asks of an engine in this precision; bfloat16 has eight significant bits, as int8 has."""
+    return LEAST_INT8_DICE if precision in ("int8", "bfloat16") else LEAST_GOLDEN_DICE
 
 
 def choose(trials: Sequence[EngineTrial], settings: EngineSettings) -> Choice:

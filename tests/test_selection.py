@@ -11,7 +11,7 @@ from station.contract.bundle import Bundle
 from station.contract.errors import BundleError, EngineError
 from station.database.records import EngineTrial
 from station.engines import Option, Setup, found, problem
-from station.selection import REFERENCE_OPTION, are_current, choose, pending, try_all, try_one, wanted
+from station.selection import REFERENCE_OPTION, are_current, choose, least_cell_dice, pending, try_all, try_one, wanted
 from station.settings import Engine as EngineSettings
 
 AUTO = EngineSettings()
@@ -72,6 +72,13 @@ def test_an_engine_that_does_not_reproduce_the_golden_pictures_is_refused_with_t
     one = try_one(with_wrong_golden(), OPENVINO, Setup(threads=1))
     assert not one.serves
     assert one.refusal and "has 3 cells where 4 were expected" in one.refusal
+
+
+@pytest.mark.parametrize(
+    ("precision", "least"), [("float32", 0.999), ("float16", 0.999), ("bfloat16", 0.998), ("int8", 0.998)]
+)
+def test_the_gate_asks_less_of_eight_significant_bits(precision: str, least: float) -> None:
+    assert least_cell_dice(precision) == least
 
 
 def test_a_model_that_the_reference_does_not_reproduce_is_an_error() -> None:
