@@ -24,4 +24,4 @@ score "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" --role val --untold
 score "$DATA/allidb2" --cell-diameter 116 # never trained on: all rows are a test
 score "$DATA/allidb2" --untold
 mkdir -p station/models
-"$trainer" export "$RUN" --runs "$runs" --name starter -o station/models/starter.zip
+"$trainer" export "$RUN" --runs "$runs" --name starter --int8 -o station/models/starter.zip

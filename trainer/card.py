@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from station.contract.bundle import MODEL_CARD, Bundle, bundle_of
 from station.contract.manifest import Manifest, NetworkScale
 from trainer.runs import RunRecord
@@ -46,6 +49,50 @@ Pooled Dice on whole pictures. "told": the cell diameter of the set was given; "
 ## Cite
 {citations}
 """
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionRow:
+    """How a network in another precision compares with the float32 one of its bundle."""
+
+    precision: str
+    megabytes: float
+    golden_dice: float  # least whole-cell Dice over the golden pictures, 0..1
+    fields: int  # painted ones that were compared
+    mean_dice: float  # whole cell, over those fields
+    least_dice: float
+    counted_otherwise: int  # fields with another count
+
+    def __str__(self) -> str:
+        return (
+            f"{self.precision}: {self.megabytes:.1f} MB, whole-cell Dice at least {self.golden_dice:.4f} on the golden "
+            f"pictures, {self.mean_dice:.4f} on {self.fields} painted fields (least {self.least_dice:.4f}), "
+            f"{self.counted_otherwise} of them counted otherwise"
+        )
+
+
+_PRECISIONS = """\
+## Other precisions
+Each network beside the float32 one, in ONNX Runtime on a processor: least whole-cell Dice on the golden pictures, and
+on painted fields from which no range was taken.
+
+| network | MB | golden, least | painted fields | mean | least | counted otherwise |
+|---|---|---|---|---|---|---|
+{rows}
+"""
+
+
+def with_precision_rows(card: str, rows: Sequence[PrecisionRow]) -> str:
+    """The card with the section of other precisions at its end, in the place of one that it had."""
+    before, _, _ = card.partition(_PRECISIONS.partition("\n")[0])
+    if not rows:
+        return card
+    lines = [
+        f"| {r.precision} | {r.megabytes:.1f} | {r.golden_dice:.4f} | {r.fields} | {r.mean_dice:.4f} "
+        f"| {r.least_dice:.4f} | {r.counted_otherwise} |"
+        for r in rows
+    ]
+    return f"{before.rstrip()}\n\n{_PRECISIONS.format(rows=chr(10).join(lines))}"
 
 
 def model_card(record: RunRecord, manifest: Manifest) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from station.contract.bundle import (
     LEAST_GOLDEN_DICE,
     MODEL_CARD,
     Bundle,
+    GoldenResult,
     bundle_of,
     cell_dice,
     prove,
+    read_bundle,
     sha256_of,
     write_bundle,
 )
@@ -29,9 +31,10 @@ from station.contract.manifest import Golden, Manifest, NetworkFile
 from station.demo.smear import demo_fields, paint
 from station.engines import open_engine
 from trainer.backbones import backbone
-from trainer.card import model_card
+from trainer.card import PrecisionRow, model_card, with_precision_rows
 from trainer.conversion import to_onnx, with_float16_weights
 from trainer.fit import keras_network
+from trainer.precisions import ADDING, Precision, PrecisionError, painted_fields
 from trainer.runs import RunFolder, RunRecord
 from trainer.unet import build
 
@@ -39,7 +42,9 @@ PARITY_SIZES = ((256, 256), (192, 320), (416, 544))
 MAX_DIFFERENCE = 1e-4
 REFERENCE = "onnxruntime"
 NETWORK_FILE, WEIGHTS_FILE = "network.onnx", "weights.keras"
-GOLDEN_SEED, GOLDEN_FIELDS, GOLDEN_DIAMETER_PX = 7, (0, 3, 6), 120.0
+GOLDEN_SEED, GOLDEN_FIELDS = 7, (0, 3, 6)
+GOLDEN_WIDTH, GOLDEN_HEIGHT = 576, 448  # px: room for the cells of these fields, in a third of a megabyte each
+COMPARED_SEED, COMPARED_FIELDS = 2, 24  # painted fields on which a further precision is held against float32
 
 
 class ExportError(StationError):
@@ -54,20 +59,27 @@ class ExportReport:
     least_golden_dice: float
     golden_counts: tuple[int, ...]
     megabytes: float
+    rows: tuple[PrecisionRow, ...] = ()
+    spared: str = ""  # why there are no further networks
 
     def __str__(self) -> str:
-        return (
+        first = (
             f"{self.megabytes:.1f} MB, ONNX differs from Keras by at most {self.max_difference:.1e}, storing weights "
             f"as float16 leaves a whole-cell Dice of {self.least_golden_dice:.4f}, "
             f"golden counts {', '.join(map(str, self.golden_counts))}"
         )
+        return "; ".join((first, *map(str, self.rows), *filter(None, [self.spared])))
 
 
-def export_run(folder: RunFolder, output: Path, name: str) -> ExportReport:
-    """Write the bundle of a run, behind two gates.
+def export_run(
+    folder: RunFolder, output: Path, name: str, precisions: Sequence[Precision] = (), *, spare: bool = False
+) -> ExportReport:
+    """Write the bundle of a run, behind two gates, and one more for each further precision.
 
     The conversion: ONNX and Keras, both float32, agree to 1e-4 everywhere. The storage: weights are then kept as
-    float16 (half the size), and the golden pictures come out alike. Raises ExportError where either fails.
+    float16 (half the size), and the golden pictures come out alike. Raises ExportError where either fails, and
+    PrecisionError where a further network does not reproduce the golden pictures; with `spare` the bundle then goes
+    without.
     """
     record = folder.load()
     row = backbone(record.recipe.backbone)
@@ -80,9 +92,49 @@ def export_run(folder: RunFolder, output: Path, name: str) -> ExportReport:
     files = dict(bundle.files) | {MODEL_CARD: model_card(record, bundle.manifest).encode()}
     bundle = bundle_of(bundle.manifest, files)
     prove(bundle, open_engine(bundle, REFERENCE))
-    write_bundle(output, bundle)
+    rows, spared = tuple[PrecisionRow, ...](), ""
+    try:
+        bundle, rows = with_precisions(bundle, precisions)
+    except PrecisionError as cause:
+        if not spare:
+            raise
+        spared = str(cause)
+    write_bundle(output, bundle, compact=True)
     counts = tuple(one.wbc_count for one in bundle.manifest.golden)
-    return ExportReport(difference, dice, counts, output.stat().st_size / 1e6)
+    return ExportReport(difference, dice, counts, output.stat().st_size / 1e6, rows, spared)
+
+
+def extend_bundle(
+    path: Path, output: Path, name: str | None, precisions: Sequence[Precision], *, repaint: bool = False
+) -> tuple[PrecisionRow, ...]:
+    """Write the bundle at `path` again with networks in further precisions, made of its own float32 one.
+
+    `repaint` replaces its golden pictures, after they were proved once more, by those that are painted now. Raises
+    BundleError where `path` is no good bundle, PrecisionError where a network does not pass its gate.
+    """
+    bundle = read_bundle(path)
+    reference = open_engine(bundle, REFERENCE)
+    prove(bundle, reference)
+    if repaint:
+        bundle = with_golden(bundle, painted_golden())
+    if name:
+        bundle = bundle_of(bundle.manifest.model_copy(update={"name": name}), bundle.files)
+    bundle, rows = with_precisions(bundle, precisions)
+    write_bundle(output, bundle, compact=True)
+    return rows
+
+
+def with_precisions(bundle: Bundle, precisions: Sequence[Precision]) -> tuple[Bundle, tuple[PrecisionRow, ...]]:
+    """The bundle with networks in these precisions, and how each compares with the float32 one; the card says it too.
+
+    Raises PrecisionError where one does not reproduce the golden counts and masks.
+    """
+    rows = []
+    for precision in precisions:
+        bundle, engine, golden = ADDING[precision](bundle)
+        rows.append(_compared(bundle, precision, engine, golden))
+    card = with_precision_rows(bundle.files.get(MODEL_CARD, b"").decode(), rows)
+    return bundle_of(bundle.manifest, dict(bundle.files) | {MODEL_CARD: card.encode()}), tuple(rows)
 
 
 def parity(network: Network, reference: Network, stride: int) -> float:
@@ -145,8 +197,9 @@ def float16_weights(model: Any, record: RunRecord) -> bytes:
 
 def painted_golden() -> list[tuple[RGB, float]]:
     """(picture, cell diameter px) of the golden fields: painted, so that no photograph travels in the bundle."""
-    recipes = demo_fields(GOLDEN_SEED)
-    return [(paint(recipes[index]).image, recipes[index].cell_diameter_px) for index in GOLDEN_FIELDS]
+    day = demo_fields(GOLDEN_SEED)
+    recipes = [replace(day[index], width=GOLDEN_WIDTH, height=GOLDEN_HEIGHT) for index in GOLDEN_FIELDS]
+    return [(paint(recipe).image, recipe.cell_diameter_px) for recipe in recipes]
 
 
 def one_network(manifest: Manifest, onnx_bytes: bytes) -> Bundle:
@@ -188,6 +241,24 @@ def with_golden(bundle: Bundle, pictures: Sequence[tuple[RGB, float]]) -> Bundle
         )
         made |= own
     return bundle_of(bundle.manifest.model_copy(update={"golden": tuple(golden)}), dict(bundle.files) | made)
+
+
+def _compared(bundle: Bundle, precision: Precision, engine: Network, golden: Sequence[GoldenResult]) -> PrecisionRow:
+    """How the network counts and draws beside the float32 one, on painted fields that it was not made from."""
+    reference, counted_otherwise, dice = open_engine(bundle, REFERENCE), 0, []
+    for image, scale in painted_fields(COMPARED_SEED, COMPARED_FIELDS):
+        whole, other = (analyse(image, scale, bundle.manifest, network) for network in (reference, engine))
+        counted_otherwise += whole.wbc_count != other.wbc_count
+        dice.append(cell_dice(whole.drawing.labels, other.drawing.labels))
+    return PrecisionRow(
+        precision=precision,
+        megabytes=len(bundle.network(precision)) / 1e6,
+        golden_dice=min(result.cell_dice for result in golden),
+        fields=len(dice),
+        mean_dice=float(np.mean(dice)),
+        least_dice=min(dice),
+        counted_otherwise=counted_otherwise,
+    )
 
 
 def _gated(model: Any, draft: Manifest, pictures: Sequence[tuple[RGB, float]]) -> tuple[bytes, float, float]:

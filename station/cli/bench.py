@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from station.engines import ENGINES, Option, options
 from station.processor import this_processor
 from station.registry import starter_path
 from station.settings import Camera
+
+_TERMINATED = 128 + signal.SIGTERM
 
 
 def _engines(_context: click.Context, _option: click.Parameter, told: str | None) -> tuple[str, ...]:
@@ -73,6 +77,7 @@ def command(
       station bench --soak 5000 --engines openvino
     """
     _refuse(files, images, keras, (output, drawing))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that half a gigabyte of pictures goes
     console = Console(markup=False, highlight=False)
     console.print(str(this_processor()), soft_wrap=True)
     made = painted()

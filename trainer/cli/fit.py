@@ -26,7 +26,7 @@ from trainer.cli.context import (
     splits_option,
 )
 from trainer.cli.duel import end, ground_of, hold_against
-from trainer.cli.export import export_bundle
+from trainer.cli.export import export_trained
 
 if TYPE_CHECKING:
     from trainer.datasets.samples import Sample
@@ -122,7 +122,7 @@ def command(
         folder, record = begin(recipe, samples, diameters, runs, seed, start, datetime.now(UTC))
     train_shown(samples, record, folder, start, console)
     if output:
-        export_bundle(folder, output, console)
+        export_trained(folder, output, console)
     if output and champion:
         ground = ground_of(tests, samples, record, diameters)
         end(hold_against(champion.bundle, output, folder, ground, console), output, console)

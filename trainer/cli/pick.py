@@ -11,7 +11,7 @@ from rich.console import Console
 
 from station.contract.errors import StationError
 from trainer.cli.context import EXPORTING, TRAINING, model_name, need, runs_option, samples_of
-from trainer.cli.export import export_bundle
+from trainer.cli.export import export_trained
 from trainer.cli.fit import train_shown
 
 if TYPE_CHECKING:
@@ -136,4 +136,4 @@ def _train(
     record = record.model_copy(update={"picked": f"comparison {setting.id}: {pick.reason}"})
     folder.save(record)
     train_shown(samples, record, folder, start, console)
-    export_bundle(folder, output, console)
+    export_trained(folder, output, console)
