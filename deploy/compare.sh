@@ -1,9 +1,15 @@
 #!/bin/sh
 # The comparisons behind trainer/RESULTS.md. Some five hours on two cores for the first line alone; each line goes on
-# where it was cut off. DATA, WEIGHTS and VENV come from the Makefile.
+# where it was cut off, beginning with what deploy/results holds already; empty that folder to measure all of it anew.
+# DATA, WEIGHTS and VENV come from the Makefile.
 set -eu
 trainer=$VENV/bin/trainer
 runs=${RUNS:-runs}
+kept=$(dirname "$0")/results/ledger.db
+if [ -f "$kept" ] && [ ! -f "$runs/ledger.db" ]; then
+    mkdir -p "$runs"
+    cp "$kept" "$runs/ledger.db"
+fi
 
 compare() {
     "$trainer" compare "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" --cell-diameter bccd=162 \
