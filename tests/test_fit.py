@@ -164,7 +164,8 @@ def test_the_bundle_proves_itself_and_says_what_it_was_made_of(fitted: Fitted) -
     assert (made.recipe_sha256, made.data_sha256) == (record.recipe.digest, record.data_sha256)
     assert manifest.metrics == record.metrics
     card = fitted.bundle.files[MODEL_CARD].decode()
-    assert card == model_card(record, manifest)
+    assert card.startswith(model_card(record, manifest).rstrip())
+    assert "| int8 |" in card and [network.precision for network in manifest.networks] == ["float32", "int8"]
     for part in ("# bundle", "`unet`", "`tiny`", "seed 0", "fields: 6 pictures trained on, 2 held out"):
         assert part in card
 
