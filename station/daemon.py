@@ -9,10 +9,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
+from station.commission import folder_identity
 from station.contract.analysis import Scale
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB
@@ -25,6 +27,7 @@ from station.notify import Notify
 from station.pipeline import Failure, Result, analyse_files, load
 from station.registry import Loaded, told_scale
 from station.settings import Settings
+from station.watching import Bell
 
 CAMERA_SCALE = "camera_cell_diameter_px"  # the fact that freezes an estimated scale ...
 CAMERA_ESTIMATES = "camera_cell_diameter_estimates"  # ... and what the pictures before that told, px
@@ -59,6 +62,35 @@ class Station:
     monotonic: Callable[[], float]
     notify: Notify
     watcher: Watcher
+
+
+def assemble(
+    settings: Settings,
+    store: Store,
+    watcher: Watcher,
+    *,
+    worker: str,
+    clock: Callable[[], datetime],
+    monotonic: Callable[[], float],
+    notify: Notify,
+    bell: Bell | None = None,
+    kind: type[Intake] = Intake,
+) -> Station:
+    """The parts of a station, put together."""
+    intake = kind(
+        settings.camera.folder,
+        store,
+        settle_seconds=settings.camera.settle_seconds,
+        rescan_seconds=settings.camera.rescan_seconds,
+        max_megapixels=settings.limits.max_megapixels,
+        zone=settings.report.zone,
+        clock=clock,
+        monotonic=monotonic,
+        bell=bell,
+        identity=folder_identity(store),
+    )
+    model = LiveModel(store, settings.engine)
+    return Station(settings, store, intake, model, worker, monotonic, notify, watcher)
 
 
 def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from station.commission import commission
 from station.contract.bundle import Bundle, write_bundle
-from station.daemon import Station, run_once
+from station.daemon import Station, assemble, run_once
 from station.database.records import ImageResult
 from station.database.store import Store
 from station.demo.camera import encode_bmp
 from station.demo.smear import SmearRecipe, paint
-from station.intake import Intake, TickResult
-from station.live import LiveModel
+from station.intake import TickResult
 from station.pipeline import Failure, Result
 from station.registry import install
 from station.settings import Camera, Database, Engine, Settings
@@ -43,7 +41,7 @@ class Bench:
         self.folder = root / "camera"
         self.folder.mkdir()
         self.settings = Settings(
-            camera=Camera(folder=self.folder, settle_seconds=1, **camera),  # type: ignore[arg-type]
+            camera=Camera(folder=self.folder, settle_seconds=1, rescan_seconds=1, **camera),  # type: ignore[arg-type]
             database=Database(path=root / "station.db"),
             engine=engine or Engine(name="onnxruntime"),
         )
@@ -66,19 +64,14 @@ class Bench:
         self.station = self.made()
 
     def made(self) -> Station:
-        intake = Intake(
-            self.folder,
+        return assemble(
+            self.settings,
             self.store,
-            settle_seconds=1,
-            rescan_seconds=1,
-            max_megapixels=50,
-            zone=ZoneInfo("UTC"),
+            self,
+            worker="test",
             clock=self.utc,
             monotonic=lambda: self.bell.seconds,
-        )
-        model = LiveModel(self.store, self.settings.engine)
-        return Station(
-            self.settings, self.store, intake, model, "test", lambda: self.bell.seconds, self.said.append, self
+            notify=self.said.append,
         )
 
     def install(self, bundle: Bundle) -> None:

@@ -15,7 +15,7 @@ from networks import noise_tiles, tiny_bundle
 from stores import Clock
 
 from station.contract.bundle import write_bundle
-from station.contract.errors import BundleError
+from station.contract.errors import BundleError, EngineError
 from station.database.records import EngineTrial, StoredModel
 from station.database.store import Store
 from station.engines import Option, found, problem
@@ -143,7 +143,7 @@ def test_a_count_goes_on_when_the_chosen_engine_fails(store: Store, tmp_path: Pa
     engine = live.current().engine
     engine(noise_tiles(1, 32, 32))
     assert engine.name.startswith("openvino")
-    with pytest.raises(Exception, match="failed on a batch of shape"):
+    with pytest.raises(EngineError, match="failed on a batch of shape"):
         engine(noise_tiles(1, 32, 32)[..., :2])  # no engine takes two channels; both are asked
     (sentence,) = live.troubles()
     assert "openvino" in sentence and "answered instead" in sentence

@@ -71,20 +71,21 @@ class PrecisionRow:
         )
 
 
-_PRECISIONS = """\
-## Other precisions
+_PRECISIONS_HEADING = "## Other precisions\n"
+_PRECISIONS = f"""\
+{_PRECISIONS_HEADING}\
 Each network beside the float32 one, in ONNX Runtime on a processor: least whole-cell Dice on the golden pictures, and
 on painted fields from which no range was taken.
 
 | network | MB | golden, least | painted fields | mean | least | counted otherwise |
 |---|---|---|---|---|---|---|
-{rows}
+{{rows}}
 """
 
 
 def with_precision_rows(card: str, rows: Sequence[PrecisionRow]) -> str:
     """The card with the section of other precisions at its end, in the place of one that it had."""
-    before, _, _ = card.partition(_PRECISIONS.partition("\n")[0])
+    before, _, _ = card.partition(_PRECISIONS_HEADING)
     if not rows:
         return card
     lines = [
@@ -163,7 +164,14 @@ def bundle_section(bundle: Bundle) -> str:
 def with_record(bundle: Bundle, record: RunRecord) -> Bundle:
     """The bundle of a run whose record has come further: its figures and its card are new, the network is not."""
     manifest = bundle.manifest.model_copy(update={"metrics": record.metrics})
-    return bundle_of(manifest, dict(bundle.files) | {MODEL_CARD: model_card(record, manifest).encode()})
+    card = model_card(record, manifest) + _precisions_section(bundle.files[MODEL_CARD].decode())
+    return bundle_of(manifest, dict(bundle.files) | {MODEL_CARD: card.encode()})
+
+
+def _precisions_section(card: str) -> str:
+    """What `with_precision_rows` put at the end of a card; empty where it did not."""
+    _, heading, section = card.partition(_PRECISIONS_HEADING)
+    return f"\n{heading}{section}" if heading else ""
 
 
 def _duel(record: RunRecord) -> str:

@@ -18,12 +18,11 @@ from station.bench.rows import Machine
 from station.contract.analysis import Scale
 from station.contract.bundle import Bundle, read_bundle, write_bundle
 from station.contract.errors import EngineError
-from station.daemon import Station, Watcher
+from station.daemon import Station, Watcher, assemble
 from station.database.records import EngineTrial
 from station.database.store import Store
 from station.engines import Option, Setup
 from station.intake import Intake, TickResult
-from station.live import LiveModel
 from station.pipeline import Failure, Result
 from station.processor import this_processor
 from station.registry import plans_folder
@@ -108,27 +107,17 @@ def stand_in(
 def assembled(
     settings: Settings, store: Store, watcher: Watcher, *, bell: Bell | None = None, kind: type[Intake] = Intake
 ) -> Station:
-    """The parts of a station, as `station run` puts them together, without a line to systemd."""
-    intake = kind(
-        settings.camera.folder,
+    """A station as `station run` has it, without a line to systemd."""
+    return assemble(
+        settings,
         store,
-        settle_seconds=settings.camera.settle_seconds,
-        rescan_seconds=settings.camera.rescan_seconds,
-        max_megapixels=settings.limits.max_megapixels,
-        zone=settings.report.zone,
+        watcher,
+        worker="bench",
         clock=now_utc,
         monotonic=monotonic,
-        bell=bell,
-    )
-    return Station(
-        settings=settings,
-        store=store,
-        intake=intake,
-        model=LiveModel(store, settings.engine),
-        worker="bench",
-        monotonic=monotonic,
         notify=lambda _state: None,
-        watcher=watcher,
+        bell=bell,
+        kind=kind,
     )
 
 

@@ -21,7 +21,7 @@ from station.engines import REFERENCE, Engine, Setup, open_engine
 from station.pipeline import load
 
 MEGAPIXELS = 50.0  # a bound for painted fields, which are far below it
-_WARM_UP = 3  # calls that are not counted
+WARM_UP = 3  # calls that are not counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def tile_of(path: Path, scale: Scale, manifest: Manifest) -> NDArray[np.uint8]:
 def network_alone(engine: Engine, tiles: Sequence[NDArray[np.uint8]], pictures: int, batch: int = 1) -> Calls:
     """At least so many pictures through the network, in batches of that size, after some calls to warm up."""
     batches = cycle([np.stack([*islice(cycle(tiles), first, first + batch)]) for first in range(len(tiles))])
-    for tiles_of_batch in islice(batches, _WARM_UP):
+    for tiles_of_batch in islice(batches, WARM_UP):
         engine(tiles_of_batch)
     calls = -(-pictures // batch)
     seconds, cpu_began = [], process_time()

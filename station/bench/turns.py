@@ -18,6 +18,7 @@ from station.bench.flow import Flow, Lap, TimedStore
 from station.bench.rows import Agreement
 from station.bench.stand import now_utc
 from station.bench.steps import (
+    WARM_UP,
     Calls,
     Reference,
     agreement,
@@ -36,7 +37,6 @@ from station.settings import Settings
 
 TAKE_IN, NETWORK, STORE = "take in", "network", "store"
 STAGED = 48  # pictures that go through the stages one by one
-_WARM_UP = 3  # calls that are not counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def naive_turn(job: NaiveJob, tick: Callable[[], None]) -> Turn:
     bundle = read_bundle(job.bundle_path)
     predict = onnx_predict(bundle.network("float32"), job.threads)
     height, width, _ = tile_of(job.paths[0], job.scale, bundle.manifest).shape
-    for _ in range(_WARM_UP):
+    for _ in range(WARM_UP):
         predict(np.zeros((1, height, width, 3), np.uint8))
     counted = count_all(job.paths, predict, (width, height), job.database, tick=tick)
     return _turn_of_loop("ONNX Runtime in a plain loop", counted, job, memory_mb("VmHWM"))

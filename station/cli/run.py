@@ -13,14 +13,13 @@ from time import monotonic
 import click
 
 from station.cli.context import config_option, models_folder, now_utc, settings_of, writing
-from station.commission import commission, folder_identity
+from station.commission import commission
 from station.contract.errors import SettingsError
-from station.daemon import Station, Watcher, run, run_once
+from station.daemon import Station, Watcher, assemble, run, run_once
 from station.database.lock import RunLock
 from station.database.store import Store
 from station.engines import Option
-from station.intake import Intake, TickResult
-from station.live import LiveModel
+from station.intake import TickResult
 from station.notify import Notify, notifier
 from station.pipeline import Failure, Result
 from station.printing import printable
@@ -67,28 +66,10 @@ def command(config: Path | None, once: bool) -> None:
 
 
 def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher) -> Station:
-    """The parts of a station, put together."""
-    intake = Intake(
-        settings.camera.folder,
-        store,
-        settle_seconds=settings.camera.settle_seconds,
-        rescan_seconds=settings.camera.rescan_seconds,
-        max_megapixels=settings.limits.max_megapixels,
-        zone=settings.report.zone,
-        clock=now_utc,
-        monotonic=monotonic,
-        bell=bell,
-        identity=folder_identity(store),
-    )
-    return Station(
-        settings=settings,
-        store=store,
-        intake=intake,
-        model=LiveModel(store, settings.engine),
-        worker=f"pid {os.getpid()}",
-        monotonic=monotonic,
-        notify=notifier(),
-        watcher=watcher,
+    """A station of this process, with its line to systemd."""
+    worker = f"pid {os.getpid()}"
+    return assemble(
+        settings, store, watcher, worker=worker, clock=now_utc, monotonic=monotonic, notify=notifier(), bell=bell
     )
 
 

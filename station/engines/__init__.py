@@ -5,7 +5,7 @@ Each module has `problem(precision)` and `open_network(bundle, precision, setup)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -32,6 +32,7 @@ _DISTRIBUTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "openvino": ("openvino",),
     "tensorrt": ("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
 }
+INPUT, OUTPUT = "image", "probabilities"  # the ends of every network
 PRECISIONS: Final = ("float32", "float16", "bfloat16", "int8")
 
 
@@ -84,6 +85,18 @@ def open_engine(bundle: Bundle, name: str = REFERENCE, precision: str = "float32
     where the bundle does not hold the network that this precision needs.
     """
     return _shelf(Option(name, precision)).open_network(bundle, precision, setup)
+
+
+def check_ends(ends: Sequence[str], network: str = "the network") -> None:
+    """Raise EngineError where a network is not one from `image` to `probabilities`."""
+    if [*ends] != [INPUT, OUTPUT]:
+        raise EngineError(f"{network} has the ends {', '.join(ends)}, not {INPUT} and {OUTPUT}")
+
+
+def check_tiles(tiles: NDArray[np.generic]) -> None:
+    """Raise EngineError for what is no batch of pictures: not every runtime refuses other shapes and numbers itself."""
+    if tiles.ndim != 4 or tiles.shape[3] != 3 or tiles.dtype != np.uint8 or not len(tiles):
+        raise EngineError(f"it is no batch of RGB pictures, [N, H, W, 3] uint8, but {tiles.dtype}")
 
 
 def problem(option: Option) -> str | None:

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from station.contract.bundle import Bundle
 from station.contract.errors import EngineError
-from station.engines import ENGINES, Setup
-
-INPUT, OUTPUT = "image", "probabilities"
+from station.engines import ENGINES, INPUT, Setup, check_ends
 
 _ERRORS_ONLY = 3
 _RUNTIME_ERRORS = (
@@ -67,8 +65,5 @@ def open_network(bundle: Bundle, precision: str, setup: Setup) -> OnnxRuntimeEng
     except _RUNTIME_ERRORS as cause:
         raise EngineError(f"ONNX Runtime cannot load the model {bundle.manifest.name}: {cause}") from cause
     ends = [end.name for end in (*session.get_inputs(), *session.get_outputs())]
-    if ends != [INPUT, OUTPUT]:
-        raise EngineError(
-            f"the network of the model {bundle.manifest.name} has the ends {', '.join(ends)}, not {INPUT} and {OUTPUT}"
-        )
+    check_ends(ends, f"the network of the model {bundle.manifest.name}")
     return OnnxRuntimeEngine(session, f"onnxruntime {ort.__version__} {precision}")

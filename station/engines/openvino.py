@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from station.contract.bundle import Bundle
 from station.contract.errors import EngineError
-from station.engines import ENGINES, Setup
+from station.engines import ENGINES, INPUT, OUTPUT, Setup, check_ends, check_tiles
 
-INPUT, OUTPUT = "image", "probabilities"
 _DEVICE: Final = "CPU"
 _BFLOAT16: Final = "BF16"
 
@@ -34,13 +33,11 @@ class OpenVinoEngine:
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[N, H, W, 3] uint8 -> [N, H, W, 3] float32. Raises EngineError where the runtime fails."""
         try:
-            # The library would convert other numbers in silence, and reads past the end of fewer channels.
-            if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
-                raise RuntimeError(f"it is no batch of RGB pictures, [N, H, W, 3] uint8, but {tiles.dtype}")
+            check_tiles(tiles)  # the library would convert other numbers, and read past the end of fewer channels
             with self._lock:
                 answers = self._request.infer({INPUT: np.ascontiguousarray(tiles)})
                 return np.array(answers[OUTPUT], np.float32)  # a copy: the request keeps its own memory
-        except RuntimeError as cause:
+        except (RuntimeError, EngineError) as cause:
             raise EngineError(f"{self.name} failed on a batch of shape {tiles.shape}: {cause}") from cause
 
 
@@ -65,7 +62,8 @@ def open_network(bundle: Bundle, precision: str, setup: Setup) -> OpenVinoEngine
     try:
         core = library.Core()
         model = core.read_model(model=network)
-        _check_ends(bundle, model)
+        ends = [end.get_any_name() for end in (*model.inputs, *model.outputs)]
+        check_ends(ends, f"the network of the model {bundle.manifest.name}")
         compiled = core.compile_model(model, _DEVICE, _configuration(precision, setup.threads))
         return OpenVinoEngine(f"openvino {library.__version__.partition('-')[0]} {precision}", compiled)
     except RuntimeError as cause:
@@ -93,11 +91,3 @@ def _configuration(precision: str, threads: int) -> dict[str, Any]:
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         **told,
     }
-
-
-def _check_ends(bundle: Bundle, model: Any) -> None:
-    ends = [end.get_any_name() for end in (*model.inputs, *model.outputs)]
-    if ends != [INPUT, OUTPUT]:
-        raise EngineError(
-            f"the network of the model {bundle.manifest.name} has the ends {', '.join(ends)}, not {INPUT} and {OUTPUT}"
-        )

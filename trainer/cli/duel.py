@@ -111,7 +111,7 @@ def hold_against(champion: Bundle, output: Path, folder: RunFolder, ground: Grou
     figures = {f"{ground.kind} rows of {name}, scale told": summary(own) for name, own in sets}
     record = record.model_copy(update={"metrics": record.metrics | figures, "duel": duel})
     folder.save(record)
-    write_bundle(output, with_record(new.bundle, record))
+    write_bundle(output, with_record(new.bundle, record), compact=True)
     return duel
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from station.contract.errors import EngineError
+from station.engines import INPUT, check_ends
 from station.engines.tensorrt.library import FULL, Library, created
 from station.engines.tensorrt.shapes import Profile
 
-INPUT, OUTPUT = "image", "probabilities"
 FLAGS: Final = ("STRONGLY_TYPED", "no TF32")  # what `serialized_plan` always does, as part of a plan's key
 
 Report: TypeAlias = Callable[[int], None]  # per cent done; called from the library's threads, must not raise
@@ -52,7 +52,7 @@ def serialized_plan(
     parser = trt.OnnxParser(network, log)
     if not parser.parse(onnx):
         raise EngineError(_parser_errors(parser) or log.reason())
-    check_ends([network.get_input(i).name for i in range(network.num_inputs)], _outputs(network))
+    check_ends(_ends(network))
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
     config.clear_flag(trt.BuilderFlag.TF32)
@@ -67,13 +67,6 @@ def serialized_plan(
     if timings is not None and keeps_timings:
         timings.data = bytes(config.get_timing_cache().serialize())
     return bytes(plan)
-
-
-def check_ends(inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Raise EngineError where the network is not one from `image` to `probabilities`."""
-    if [*inputs, *outputs] != [INPUT, OUTPUT]:
-        ends = ", ".join((*inputs, *outputs))
-        raise EngineError(f"the network has the ends {ends}, not {INPUT} and {OUTPUT}")
 
 
 @dataclass(slots=True)
@@ -115,8 +108,9 @@ class Phases:
         return 0.0
 
 
-def _outputs(network: Any) -> list[str]:
-    return [str(network.get_output(i).name) for i in range(network.num_outputs)]
+def _ends(network: Any) -> list[str]:
+    inputs = [str(network.get_input(i).name) for i in range(network.num_inputs)]
+    return inputs + [str(network.get_output(i).name) for i in range(network.num_outputs)]
 
 
 def _parser_errors(parser: Any) -> str:

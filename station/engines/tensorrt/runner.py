@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from station.contract.errors import EngineError
 from station.contract.manifest import CLASSES
-from station.engines.tensorrt.building import INPUT, OUTPUT, check_ends
+from station.engines import INPUT, OUTPUT, check_ends, check_tiles
 from station.engines.tensorrt.cuda import Buffer, Cuda
 from station.engines.tensorrt.library import Library, created
 from station.engines.tensorrt.shapes import BATCH
@@ -155,7 +155,7 @@ def _refusal(reason: str) -> EngineError:
 def _check_engine(trt: Any, engine: Any) -> None:
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-    check_ends(inputs, [name for name in names if name not in inputs])
+    check_ends([*inputs, *(name for name in names if name not in inputs)])
 
 
 def _span(engine: Any, profile: int) -> Span:
@@ -173,8 +173,7 @@ def _numpy_kind(trt: Any, kind: Any) -> type[np.float32] | type[np.float16]:
 
 def _fitting(spans: Sequence[Span], tiles: NDArray[np.uint8]) -> Span:
     """The span that takes the most tiles of this size at once."""
-    if tiles.ndim != 4 or tiles.shape[3] != 3 or tiles.dtype != np.uint8 or not len(tiles):
-        raise EngineError(f"it is no batch of RGB pictures, [N, H, W, 3] uint8, but {tiles.dtype}")
+    check_tiles(tiles)
     height, width = tiles.shape[1:3]
     fitting = [span for span in spans if span.holds(height, width)]
     if not fitting:
