@@ -20,7 +20,7 @@ from typing import Self, TypeAlias
 import numpy as np
 
 from station.contract.analysis import Analysis, Prepared, Scale, finish, prepare
-from station.contract.cells import encode
+from station.contract.cells import encode, encode_narrow
 from station.contract.decoding import decode
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB, Probabilities
@@ -45,7 +45,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One analysed picture, with its masks as PNG, the engine that answered and the seconds of each step."""
+    """One analysed picture, with its masks as PNG, the engine that answered and the seconds of each step.
+
+    `cells_png` has 8 bits where no id needs more, else 16.
+    """
 
     path: Path
     sha256: str
@@ -200,7 +203,7 @@ class _Flow:
         clock = _Stopwatch()
         analysis = finish(ready.prepared, probabilities, self._manifest)
         clock.lap("separate")
-        labels_png, cells_png = encode(analysis.drawing.labels), encode(analysis.drawing.cells)
+        labels_png, cells_png = encode(analysis.drawing.labels), encode_narrow(analysis.drawing.cells)
         clock.lap("encode")
         picture, steps = ready.picture, ready.seconds | {"network": network_seconds} | clock.laps
         seconds = {step: round(value, 5) for step, value in (steps | {"total": sum(steps.values())}).items()}

@@ -15,7 +15,7 @@ from station.bench.flow import Lap
 from station.bench.rows import Agreement
 from station.contract.analysis import Scale, analyse, finish, prepare
 from station.contract.bundle import Bundle, cell_dice
-from station.contract.cells import Drawing, decode_mask, encode
+from station.contract.cells import Drawing, decode_mask, encode, encode_narrow
 from station.contract.manifest import Manifest
 from station.engines import REFERENCE, Engine, Setup, open_engine
 from station.pipeline import load
@@ -85,7 +85,7 @@ def one_by_one(
         clock.lap("network")
         drawing = finish(prepared, probabilities, manifest).drawing
         clock.lap("separate")
-        encode(drawing.labels), encode(drawing.cells)
+        encode(drawing.labels), encode_narrow(drawing.cells)
         clock.lap("encode")
         drawings.append(drawing)
     return clock.laps, drawings

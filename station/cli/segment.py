@@ -16,6 +16,7 @@ from rich.table import Column, Table
 
 from station.cli.context import CellDiameter, progress, reading, settings_of, show
 from station.contract.analysis import Scale
+from station.contract.cells import encode
 from station.contract.errors import StationError
 from station.contract.overlay import overlay_png
 from station.contract.scale import estimate
@@ -237,7 +238,7 @@ def _row(result: Result) -> tuple[str, ...]:
 def _write_pictures(result: Result, masks: Path | None, overlays: Path | None) -> None:
     make = {
         "labels": lambda: result.labels_png,
-        "cells": lambda: result.cells_png,
+        "cells": lambda: encode(result.analysis.drawing.cells),  # 16 bits, whatever the number of cells
         "overlay": lambda: overlay_png(result.image, result.analysis.drawing),
     }
     for kind, path in _targets(result.path.stem, masks, overlays).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,10 +20,12 @@ from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS, Separation
 
 LabelImage: TypeAlias = NDArray[np.uint8]  # [H, W] 0 background, 1 cytoplasm, 2 nucleus
 InstanceImage: TypeAlias = NDArray[np.uint16]  # [H, W] 0 background, 1..n one id per cell
+Window: TypeAlias = tuple[slice, slice]  # rows and columns of a field, with start and stop
 
 # At network scale an instance reaches this far beyond its outline, so that no pixel of the finer outline at camera
 # scale is left without an owner.
 _RIM_PX = 2
+_MOST_BYTE = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +71,23 @@ def separate(probabilities: Probabilities, cell_diameter_px: float, how: Separat
     nucleus is thus one cell. Regions without enough nucleus are no white cells and are dropped.
     """
     background = 1.0 - how.foreground
-    foreground = probabilities[..., BACKGROUND] < background
     disc_px = math.pi / 4 * cell_diameter_px**2
-    territory = _territories(foreground, cell_diameter_px, disc_px, how)
-    pixels = np.nonzero(foreground & (territory > 0))  # nothing below looks at the rest of the field
-    owner, own_probabilities = territory[pixels], probabilities[pixels]
-    kept = _kept(territory, pixels, own_probabilities, disc_px, how)
-    numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    territory = numbers[territory]
-    confidences = _confidences(numbers[owner], own_probabilities, int(kept.sum()))
-    return Instances(territory, background, _boxes(territory), confidences)
+    mask = (probabilities[..., BACKGROUND] < background).astype(np.uint8)
+    territory = np.zeros(mask.shape, np.int32)
+    boxes: list[tuple[int, int, int, int]] = []
+    confidences: list[float] = []
+    for window, own in _components(mask, min(how.min_area, how.min_area_at_edge) * disc_px):
+        parts = _flood(_relief(own, how.smoothing * cell_diameter_px), own, how.prominence * cell_diameter_px)
+        parts[(territory[window] > 0) | (own < mask[window])] = 0  # the rim leaves others what is theirs
+        pixels = np.nonzero(own & (parts > 0))
+        owner, seen = parts[pixels], probabilities[window][pixels]
+        at_edge = _at_edge(pixels, owner, window, mask.shape)
+        kept = _kept(owner, seen, at_edge, disc_px, how)
+        numbers = np.where(kept, np.cumsum(kept) + len(boxes), 0).astype(np.int32)
+        territory[window] = np.maximum(territory[window], numbers[parts])
+        boxes += _boxes(parts, kept, window)
+        confidences += _confidences(owner, seen, kept)
+    return Instances(territory, background, tuple(boxes), tuple(confidences))
 
 
 def draw(probabilities: Probabilities, instances: Instances, frame: Frame) -> Drawing:
@@ -113,10 +123,17 @@ def measure(labels: LabelImage, cells: InstanceImage, confidence: float = 1.0) -
 
 def encode(mask: LabelImage | InstanceImage) -> bytes:
     """A label or instance image as a lossless PNG (8 or 16 bit grey)."""
-    done, buffer = cv2.imencode(".png", mask)
+    # Runs of one byte pack best as they are; of two bytes, as differences to the pixel before.
+    unfiltered = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE) if mask.dtype == np.uint8 else ()
+    done, buffer = cv2.imencode(".png", mask, unfiltered)
     if not done:
         raise ImageError(f"a mask of shape {mask.shape} could not be written as PNG")
     return buffer.tobytes()
+
+
+def encode_narrow(cells: InstanceImage) -> bytes:
+    """As `encode`, in 8 bits where no id needs more: a third of the time."""
+    return encode(cells.astype(np.uint8) if int(cells.max(initial=0)) <= _MOST_BYTE else cells)
 
 
 def decode_mask(png: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -128,25 +145,13 @@ def decode_mask(png: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return np.asarray(mask, np.uint16) if mask.dtype == np.uint16 else np.asarray(mask, np.uint8)
 
 
-def _territories(
-    foreground: NDArray[np.bool_], diameter_px: float, disc_px: float, how: Separation
-) -> NDArray[np.int32]:
-    """[h, w] owner 1..n of each pixel. Components too small to be a cell own nothing."""
-    mask = foreground.astype(np.uint8)
+def _components(mask: NDArray[np.uint8], least_px: float) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+    """Each connected component that is large enough to be a cell: where it lies with its rim, and 1 where it is."""
     count, components, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    least = min(how.min_area, how.min_area_at_edge) * disc_px
-    territory = np.zeros(mask.shape, np.int32)
-    next_id = 1
     for component in range(1, count):
-        if stats[component, cv2.CC_STAT_AREA] < least:
-            continue
-        window = _window(stats[component], mask.shape)
-        own = (components[window] == component).astype(np.uint8)
-        parts = _flood(_relief(own, how.smoothing * diameter_px), own, how.prominence * diameter_px)
-        free = (territory[window] == 0) & (own | (mask[window] == 0)).astype(bool) & (parts > 0)
-        territory[window][free] = parts[free] + (next_id - 1)
-        next_id += int(parts.max())
-    return territory
+        if stats[component, cv2.CC_STAT_AREA] >= least_px:
+            window = _window(stats[component], mask.shape)
+            yield window, (components[window] == component).astype(np.uint8)
 
 
 def _relief(own: NDArray[np.uint8], sigma_px: float) -> NDArray[np.float32]:
@@ -157,7 +162,7 @@ def _relief(own: NDArray[np.uint8], sigma_px: float) -> NDArray[np.float32]:
     return np.asarray(distance, np.float32)
 
 
-def _window(stat: NDArray[np.int32], shape: tuple[int, ...]) -> tuple[slice, slice]:
+def _window(stat: NDArray[np.int32], shape: tuple[int, ...]) -> Window:
     x, y, w, h = (int(value) for value in stat[:4])
     rows = slice(max(0, y - _RIM_PX - 1), min(shape[0], y + h + _RIM_PX + 1))
     return rows, slice(max(0, x - _RIM_PX - 1), min(shape[1], x + w + _RIM_PX + 1))
@@ -170,10 +175,24 @@ def _flood(distance: NDArray[np.float32], own: NDArray[np.uint8], prominence_px:
     relief = np.where(own > 0, distance, np.float32(0))
     count, seeds = _peaks(relief, own)
     if count > 1 and prominence_px > 0:
-        count, seeds = _peaks(reconstruction(relief - prominence_px, relief), own)
+        count, seeds = _peaks(_levelled(relief, seeds, prominence_px), own)
     if count <= 1:  # nothing to divide: what a watershed from one seed comes to, at a tenth of the time
         return wide.astype(np.int32) if count else np.zeros(own.shape, np.int32)
     return np.asarray(watershed(-relief, seeds, mask=wide > 0), dtype=np.int32)
+
+
+def _levelled(relief: NDArray[np.float32], seeds: NDArray[np.int32], prominence_px: float) -> NDArray[np.float32]:
+    """The relief without the peaks that do not stand `prominence_px` above their saddle.
+
+    A saddle below all feet (peak - prominence) joins nothing, so only the box of what is higher is looked at.
+    """
+    foot = np.float32(relief[seeds > 0].min()) - np.float32(prominence_px)
+    joining = relief >= foot
+    x, y, w, h = cv2.boundingRect(joining.astype(np.uint8))
+    levelled = np.where(joining, relief, foot - 1)
+    box = levelled[y : y + h, x : x + w]
+    box[...] = reconstruction(box - np.float32(prominence_px), box)
+    return levelled
 
 
 def _peaks(relief: NDArray[np.float32], own: NDArray[np.uint8]) -> tuple[int, NDArray[np.int32]]:
@@ -184,19 +203,16 @@ def _peaks(relief: NDArray[np.float32], own: NDArray[np.uint8]) -> tuple[int, ND
 
 
 def _kept(
-    territory: NDArray[np.int32],
-    pixels: tuple[NDArray[np.int64], ...],
+    owner: NDArray[np.int32],
     probabilities: NDArray[np.float32],
+    at_edge: NDArray[np.bool_],
     disc_px: float,
     how: Separation,
 ) -> NDArray[np.bool_]:
-    """[n + 1] whether region i is a white cell whose nucleus is seen; `probabilities` [p, 3] are those of `pixels`."""
-    owner = territory[pixels]
+    """[n + 1] whether part i is a cell whose nucleus is seen; `owner` [p] and `probabilities` [p, 3] of its pixels."""
     nucleus = probabilities[:, NUCLEUS] > probabilities[:, CYTOPLASM]
-    count = int(territory.max()) + 1
-    area = np.bincount(owner, minlength=count)
-    nucleus_area = np.bincount(owner[nucleus], minlength=count)
-    at_edge = _at_edge(pixels, owner, territory.shape, count)
+    area = np.bincount(owner, minlength=at_edge.size)
+    nucleus_area = np.bincount(owner[nucleus], minlength=at_edge.size)
     least_area = np.where(at_edge, how.min_area_at_edge, how.min_area) * disc_px
     least_nucleus = np.where(at_edge, how.min_nucleus_at_edge, how.min_nucleus) * disc_px
     kept = (area >= least_area) & (nucleus_area >= np.maximum(least_nucleus, 1))
@@ -205,28 +221,31 @@ def _kept(
 
 
 def _at_edge(
-    pixels: tuple[NDArray[np.int64], ...], owner: NDArray[np.int32], shape: tuple[int, ...], count: int
+    pixels: tuple[NDArray[np.int64], ...], owner: NDArray[np.int32], window: Window, shape: tuple[int, ...]
 ) -> NDArray[np.bool_]:
-    rows, columns = pixels
+    """[n + 1] whether part i reaches the outermost pixels of a field of that shape."""
+    rows, columns = pixels[0] + window[0].start, pixels[1] + window[1].start
     outermost = (rows == 0) | (rows == shape[0] - 1) | (columns == 0) | (columns == shape[1] - 1)
-    at_edge = np.zeros(count, bool)
+    at_edge = np.zeros(int(owner.max(initial=0)) + 1, bool)
     at_edge[owner[outermost]] = True
     return at_edge
 
 
-def _confidences(owner: NDArray[np.int32], probabilities: NDArray[np.float32], count: int) -> tuple[float, ...]:
-    """Mean probability of the winning class over the pixels of cells 1..count; owner 0 is nobody."""
-    pixels = np.maximum(np.bincount(owner, minlength=count + 1), 1)
-    certainty = np.bincount(owner, weights=probabilities.max(axis=1), minlength=count + 1)
-    return tuple(float(value) for value in (certainty / pixels)[1:])
+def _confidences(owner: NDArray[np.int32], probabilities: NDArray[np.float32], kept: NDArray[np.bool_]) -> list[float]:
+    """Mean probability of the winning class over the pixels of each part that is kept."""
+    pixels = np.bincount(owner, minlength=kept.size)[kept]
+    certainty = np.bincount(owner, weights=probabilities.max(axis=1), minlength=kept.size)[kept]
+    return [float(value) for value in certainty / pixels]
 
 
-def _boxes(territory: NDArray[np.int32]) -> tuple[tuple[int, int, int, int], ...]:
-    """(x, y, w, h) of regions 1..n."""
-    return tuple(
-        (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-        for rows, columns in find_objects(territory)
-    )
+def _boxes(parts: NDArray[np.int32], kept: NDArray[np.bool_], window: Window) -> list[tuple[int, int, int, int]]:
+    """(x, y, w, h) in the field of each part that is kept."""
+    top, left = window[0].start, window[1].start
+    return [
+        (left + columns.start, top + rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        for (rows, columns), is_kept in zip(find_objects(parts, kept.size - 1), kept[1:], strict=True)
+        if is_kept
+    ]
 
 
 def _camera_box(box: tuple[int, int, int, int], frame: Frame) -> tuple[int, int, int, int]:

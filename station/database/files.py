@@ -18,7 +18,8 @@ from station.database.tables import File, Image, ImagePath
 
 def add_image(session: Session, new: NewImage, now: datetime) -> Added:
     """A whole picture: queued if its content is new, else one more path of the image that holds it."""
-    placeholder = _placeholder(session, session.get(File, new.path))
+    file = session.get(File, new.path)
+    placeholder = _placeholder(file)
     row = session.scalar(select(Image).where(Image.sha256 == new.sha256))
     if row is not None and placeholder is not None:
         _replace(session, placeholder, row)
@@ -31,7 +32,9 @@ def add_image(session: Session, new: NewImage, now: datetime) -> Added:
         kind: Literal["new", "known", "duplicate"] = "new"
     else:
         kind = "known" if _has_path(session, row, new.path) else "duplicate"
-    _link(session, row, new.path, new.stamp, now, rung=new.rung)
+    file = file or File(path=new.path, rung=False)
+    file.rung = file.rung or new.rung
+    _link(session, row, file, new.stamp, now)
     return Added(kind, row.id)
 
 
@@ -46,10 +49,11 @@ def note_not_a_picture(
     next_look_at: datetime | None = None,
 ) -> None:
     """A file that is not whole (`waiting`), or gives no picture (`quarantined`), with the reason."""
-    row = _placeholder(session, session.get(File, path)) or Image(path=path, slide=slide, ingested_at=now, status="")
+    file = session.get(File, path) or File(path=path, rung=False)
+    row = _placeholder(file) or Image(path=path, slide=slide, ingested_at=now, status="")
     row.captured_at = written_at(stamp)
     _become(row, status, reason, now)
-    _link(session, row, path, stamp, now, rung=False, next_look_at=next_look_at)
+    _link(session, row, file, stamp, now, next_look_at)
 
 
 def known_files(session: Session) -> dict[str, KnownFile]:
@@ -70,9 +74,10 @@ def written_at(stamp: FileStamp) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=stamp.mtime_ns // 1000)
 
 
-def _placeholder(session: Session, file: File | None) -> Image | None:
+def _placeholder(file: File | None) -> Image | None:
     """The row of a file that never was a picture. It has no content hash, so no other file shares it."""
-    return file.image if file is not None and file.image.sha256 is None else None
+    row = None if file is None else file.image
+    return row if row is not None and row.sha256 is None else None
 
 
 def _replace(session: Session, placeholder: Image, row: Image) -> None:
@@ -94,20 +99,13 @@ def _has_path(session: Session, row: Image, path: str) -> bool:
 
 
 def _link(
-    session: Session,
-    row: Image,
-    path: str,
-    stamp: FileStamp,
-    now: datetime,
-    *,
-    rung: bool,
-    next_look_at: datetime | None = None,
+    session: Session, row: Image, file: File, stamp: FileStamp, now: datetime, next_look_at: datetime | None = None
 ) -> None:
+    is_new = row.id is None
     session.add(row)
     session.flush()
-    if not _has_path(session, row, path):
-        session.add(ImagePath(image_id=row.id, path=path, first_seen=now))
-    file = session.get(File, path) or File(path=path, rung=rung)
+    if is_new or not _has_path(session, row, file.path):
+        session.add(ImagePath(image_id=row.id, path=file.path, first_seen=now))
     file.size, file.mtime_ns, file.inode = stamp.size, stamp.mtime_ns, stamp.inode
-    file.image_id, file.rung, file.next_look_at = row.id, file.rung or rung, next_look_at
+    file.image_id, file.next_look_at = row.id, next_look_at
     session.add(file)

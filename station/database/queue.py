@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningInsert
 
 from station.contract.errors import DatabaseError
-from station.database.records import AnalysisRecord, Lease
+from station.database.records import AnalysisRecord, Lease, StoredCell
 from station.database.tables import Analysis, CellRow, File, Image, MaskRow
 
 MOST_DEATHS = 3  # a picture that was alone in work when the station died so often is put aside
@@ -52,14 +54,16 @@ def fail(session: Session, image_id: int, reason: str, now: datetime) -> None:
 
 def save(session: Session, record: AnalysisRecord, now: datetime) -> None:
     """Count, cells, masks and status of one image. The same analysis twice is kept once."""
-    image = _image(session, record.image_id)
-    if session.scalar(_same_analysis(record)) is None:
-        session.add(row := _analysis(record, now))
-        session.flush()
-        session.add(MaskRow(analysis_id=row.id, labels_png=record.labels_png, cells_png=record.cells_png))
-        session.add_all(CellRow(analysis_id=row.id, **asdict(cell)) for cell in record.cells)
-    image.status, image.reason, image.worker = "done", None, None
-    image.since, image.next_attempt_at = now, None
+    state = {"status": "done", "reason": None, "worker": None, "since": now, "next_attempt_at": None}
+    found = session.execute(update(Image).where(Image.id == record.image_id).values(state).returning(Image.id))
+    if found.first() is None:
+        raise _no_image(record.image_id)
+    if (row_id := session.scalar(_new_analysis(record, now))) is None:
+        return
+    masks = {"labels_png": record.labels_png, "cells_png": record.cells_png}
+    session.execute(insert(MaskRow).values(analysis_id=row_id, **masks))
+    if record.cells:  # in one statement: row by row they would cost more than the picture's own
+        session.execute(insert(CellRow), [{"analysis_id": row_id} | _columns(cell) for cell in record.cells])
 
 
 def _in_turn(*conditions: ColumnElement[bool]):  # type: ignore[no-untyped-def]
@@ -86,28 +90,25 @@ def _put_aside(image: Image, reason: str, now: datetime) -> None:
 def _image(session: Session, image_id: int) -> Image:
     image = session.get(Image, image_id)
     if image is None:
-        raise DatabaseError(f"there is no image {image_id} in the database")
+        raise _no_image(image_id)
     return image
 
 
-def _same_analysis(record: AnalysisRecord):  # type: ignore[no-untyped-def]
-    return select(Analysis.id).where(
-        Analysis.image_id == record.image_id,
-        Analysis.model_sha256 == record.model_sha256,
-        Analysis.settings_sha256 == record.settings_sha256,
-        Analysis.cell_diameter_px == record.cell_diameter_px,
-    )
+def _no_image(image_id: int) -> DatabaseError:
+    return DatabaseError(f"there is no image {image_id} in the database")
 
 
-def _analysis(record: AnalysisRecord, now: datetime) -> Analysis:
+def _columns(cell: StoredCell) -> dict[str, object]:
+    return {field.name: getattr(cell, field.name) for field in fields(cell)}
+
+
+def _new_analysis(record: AnalysisRecord, now: datetime) -> ReturningInsert[tuple[int]]:
+    """Gives the new id, or nothing where this model with these settings was there before."""
     copied = (
         *("image_id", "model_sha256", "model", "engine", "settings_sha256", "package_version"),
         *("cell_diameter_px", "cell_diameter_source", "seconds", "width", "height"),
     )
-    return Analysis(
-        **{name: getattr(record, name) for name in copied},
-        created_at=now,
-        flags=list(record.flags),
-        wbc_count=len(record.cells),
-        wbc_count_inside=sum(not cell.touches_edge for cell in record.cells),
-    )
+    values: dict[str, object] = {name: getattr(record, name) for name in copied}
+    values |= {"created_at": now, "flags": list(record.flags), "wbc_count": len(record.cells)}
+    values["wbc_count_inside"] = sum(not cell.touches_edge for cell in record.cells)
+    return insert(Analysis).values(values).on_conflict_do_nothing().returning(Analysis.id)
