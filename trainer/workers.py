@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from station.contract.errors import StationError
+from trainer.device import TENSORFLOW_SETTINGS
 from trainer.task import LENGTH_BYTES, PAUSED, STOP, Order, Outcome, Paused, outcome_of, perform
 
 
@@ -116,7 +117,7 @@ class RayCluster:
                 address=None if address == "local" else address,
                 log_to_driver=False,
                 logging_level="ERROR",
-                runtime_env={"env_vars": {"TF_DETERMINISTIC_OPS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}},
+                runtime_env={"env_vars": TENSORFLOW_SETTINGS},
             )
         except (ConnectionError, ValueError, RuntimeError) as cause:
             raise WorkerError(f"no Ray cluster answers at {address} ({cause})") from cause

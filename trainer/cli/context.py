@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from station.contract.errors import StationError
+from trainer.device import TENSORFLOW_SETTINGS
 
 if TYPE_CHECKING:
     from trainer.datasets.samples import Sample
@@ -90,9 +91,8 @@ def need(*modules: str) -> None:
         from trainer.conversion import check_backend
 
         check_backend(os.environ.get("KERAS_BACKEND", "tensorflow"))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # The same recipe, data and seed shall give the same figures; sums over threads differ otherwise.
-    os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+    for name, value in TENSORFLOW_SETTINGS.items():
+        os.environ.setdefault(name, value)
 
 
 def samples_of(
