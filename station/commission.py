@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from station.contract.bundle import GoldenResult
+from station.contract.errors import SettingsError
 from station.database.store import Store
 from station.engines import Option
 from station.intake import FOLDER_IDENTITY
+from station.places import FileSystem
 from station.registry import install, starter_path, try_again
 from station.settings import Settings
 
@@ -36,6 +38,20 @@ def commission(
     model, golden = install(starter_path(), store, models, settings.engine, step=step, build=False)
     store.activate_model(model.model_id)
     return golden
+
+
+def check_database_place(database: Path, system: FileSystem) -> None:
+    """Raise SettingsError where the file system below the database is another machine's."""
+    if system.network:
+        raise SettingsError(
+            f"the database {database} lies on a network share ({system.kind} {system.source}), where SQLite's locks do "
+            "not hold and counts get lost; name a folder of a local disk in database.path"
+        )
+
+
+def silence(system: FileSystem) -> str | None:
+    """Why no events can be expected of a camera folder on this file system; none if they can."""
+    return f"lies on {system.kind} ({system.source}), where no events ring" if system.is_shared else None
 
 
 def remember_folder(store: Store, folder: Path) -> None:

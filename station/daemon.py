@@ -9,34 +9,32 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
+from station.bell import Bell
+from station.calibration import scale_of
 from station.commission import folder_identity
-from station.contract.analysis import Scale
-from station.contract.errors import ImageError
-from station.contract.imaging import RGB
-from station.contract.scale import estimate
 from station.database.records import AnalysisRecord, Lease, StoredCell
 from station.database.store import Store
 from station.intake import Intake, TickResult
 from station.live import LiveModel
 from station.notify import Notify
-from station.pipeline import Failure, Result, analyse_files, load
-from station.registry import Loaded, told_scale
+from station.pipeline import Failure, Result, analyse_files
+from station.places import free_bytes
+from station.registry import Loaded
 from station.settings import Settings
-from station.watching import Bell
-
-CAMERA_SCALE = "camera_cell_diameter_px"  # the fact that freezes an estimated scale ...
-CAMERA_ESTIMATES = "camera_cell_diameter_estimates"  # ... and what the pictures before that told, px
+from station.vitals import Clocks, Disk, jump_in_words
 
 ENGINE_TROUBLE = "engine_trouble"  # the fact that says what is wrong with the chosen engine since the last start
 
+CLOCK_TROUBLE = "clock_trouble"  # the fact that says when this machine's clock was set while the station ran
+
 _LEASED = 8  # rows leased at once
+_LONGEST_PAUSE = 1.0  # seconds; queued pictures that are due again, and a stop signal, do not ring
 _PASS = 64  # pictures, after which the folder is looked at again
-_SETTLING_PICTURES = 5  # with a white cell, from which an unknown scale is settled
 _ONCE_PATIENCE = 10  # `--once` waits so many settle times for files that still move; some need six
 
 
@@ -48,6 +46,7 @@ class Watcher(Protocol):
     def failed(self, failure: Failure) -> None: ...
     def scale(self, diameter_px: float) -> None: ...
     def trouble(self, sentence: str) -> None: ...
+    def disk(self, problem: str | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,8 @@ class Station:
     store: Store
     intake: Intake
     model: LiveModel
+    disk: Disk
+    clocks: Clocks
     worker: str
     monotonic: Callable[[], float]
     notify: Notify
@@ -75,8 +76,10 @@ def assemble(
     notify: Notify,
     bell: Bell | None = None,
     kind: type[Intake] = Intake,
+    silent: str | None = None,
+    free_bytes: Callable[[Path], int] = free_bytes,
 ) -> Station:
-    """The parts of a station, put together."""
+    """The parts of a station, put together. `silent`: why no events can be expected of the camera folder."""
     intake = kind(
         settings.camera.folder,
         store,
@@ -88,29 +91,38 @@ def assemble(
         monotonic=monotonic,
         bell=bell,
         identity=folder_identity(store),
+        silent=silent,
+        slide_pattern=settings.camera.slide_regex,
     )
     model = LiveModel(store, settings.engine)
-    return Station(settings, store, intake, model, worker, monotonic, notify, watcher)
+    disk = Disk(settings.database.path, settings.limits.min_free_mb * 1e6, free_bytes)
+    clocks = Clocks(clock, monotonic)
+    return Station(settings, store, intake, model, disk, clocks, worker, monotonic, notify, watcher)
 
 
 def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:
     """Work until `stop` is set. `bell` (or the next due look) ends the wait between two passes."""
     _start(station)
     while not stop.is_set():
-        tick, worked = _pass(station, stop)
-        if not worked and not stop.is_set():
-            bell.wait(min(tick.next_due_seconds, 1.0))
+        if _has_room(station):
+            tick, worked = _pass(station, stop)
+            pause = 0.0 if worked else min(tick.next_due_seconds, _LONGEST_PAUSE)
+        else:
+            pause = _LONGEST_PAUSE
+        if pause and not stop.is_set():
+            bell.wait(pause)
 
 
 def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> TickResult | None:
     """Work until nothing is queued and no file moves any more, seen in a fresh look at the folder.
 
-    The last look: a writer that never rests is left `moving`, and a folder out of reach is `gone`.
+    The last look: a writer that never rests is left `moving`, and a folder out of reach is `gone`. None if it was
+    stopped, or had no room to write, before there was any.
     """
     _start(station)
     patience = _ONCE_PATIENCE * max(station.settings.camera.settle_seconds, 1.0)
     deadline, looked, tick = station.monotonic() + patience, True, None
-    while not stop.is_set():
+    while not stop.is_set() and _has_room(station):
         tick, worked = _pass(station, stop)
         if worked or tick.taken:
             deadline, looked = station.monotonic() + patience, False
@@ -120,13 +132,23 @@ def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> 
         elif tick.gone or not tick.moving or station.monotonic() > deadline:
             break
         else:
-            bell.wait(min(tick.next_due_seconds, 1.0))
+            bell.wait(min(tick.next_due_seconds, _LONGEST_PAUSE))
     return tick
+
+
+def _has_room(station: Station) -> bool:
+    """Whether the database can grow. If not nothing is written, not even that: the log and `station status` tell."""
+    problem = station.disk.problem()
+    station.watcher.disk(problem)
+    if problem is not None:
+        station.notify("WATCHDOG=1")
+    return problem is None
 
 
 def _start(station: Station) -> None:
     station.store.release_leases()
-    station.store.record_fact(ENGINE_TROUBLE, None)
+    for trouble in (ENGINE_TROUBLE, CLOCK_TROUBLE):  # told again where they are still true
+        station.store.record_fact(trouble, None)
     station.model.current()  # a station without a usable model says so before it takes a picture
     _tell_troubles(station)
     station.notify("READY=1")
@@ -134,11 +156,19 @@ def _start(station: Station) -> None:
 
 def _pass(station: Station, stop: threading.Event) -> tuple[TickResult, bool]:
     """One look at the folder and the work that is queued, up to a bound; (what was seen, whether any was analysed)."""
+    if (jump := station.clocks.jump()) is not None:
+        _tell_jump(station, jump)
     tick = station.intake.tick()
     station.watcher.tick(tick)
     worked = not _gone(station, tick) and _work(station, stop)
     station.notify("WATCHDOG=1")
     return tick, worked
+
+
+def _tell_jump(station: Station, jump: timedelta) -> None:
+    sentence = jump_in_words(jump, station.clocks.now())
+    station.store.record_fact(CLOCK_TROUBLE, sentence)
+    station.watcher.trouble(sentence)
 
 
 def _gone(station: Station, tick: TickResult) -> bool:
@@ -159,7 +189,7 @@ def _work(station: Station, stop: threading.Event) -> bool:
     under_way: deque[Lease] = deque()
     outcomes = analyse_files(
         _paths(station, leases, under_way, stop),
-        _scale_of(station, leases, model),
+        scale_of(station.store, station.settings, map(_present, leases), model, station.watcher.scale),
         model.manifest,
         model.engine,
         station.settings.limits.max_megapixels,
@@ -231,7 +261,7 @@ def _record(lease: Lease, result: Result, model: Loaded, settings: Settings) -> 
         package_version=version("wbc-station"),
         cell_diameter_px=analysis.scale.cell_diameter_px,
         cell_diameter_source=analysis.scale.source,
-        flags=analysis.flags,
+        flags=(*analysis.flags, *(("clock-differs",) if lease.clock_differs else ())),
         seconds=result.seconds,
         cells=tuple(
             StoredCell(
@@ -256,39 +286,3 @@ def _record(lease: Lease, result: Result, model: Loaded, settings: Settings) -> 
         width=result.image.shape[1],
         height=result.image.shape[0],
     )
-
-
-def _scale_of(station: Station, leases: list[Lease], model: Loaded) -> Callable[[RGB], Scale]:
-    """The camera's one scale: told, computed from um_per_px, frozen earlier, or settled now from these pictures."""
-    told = told_scale(station.settings.camera, model.manifest.scale)
-    if told is not None:
-        return lambda _image: told
-    frozen = station.store.fact(CAMERA_SCALE)
-    scale = Scale(float(frozen), "camera") if isinstance(frozen, int | float) else _settle_scale(station, leases, model)
-    if scale is not None:
-        return lambda _image: scale
-    unknown = Scale(model.manifest.scale.default_camera_diameter_px, "default")
-    return lambda _image: unknown
-
-
-def _settle_scale(station: Station, leases: list[Lease], model: Loaded) -> Scale | None:
-    """The median of what the first pictures tell; with enough of them it is frozen, and order matters no more."""
-    known = station.store.fact(CAMERA_ESTIMATES)
-    found = list(known) if isinstance(known, list) else []
-    for lease in leases:
-        try:
-            picture = load(_present(lease), station.settings.limits.max_megapixels)
-        except ImageError:
-            continue  # told when its turn comes to be analysed
-        scale = estimate(picture.image, model.manifest, model.engine)
-        if scale.source == "estimated":
-            found.append(scale.cell_diameter_px)
-    if not found:
-        return None
-    diameter_px = sorted(found)[len(found) // 2]
-    station.store.record_fact(CAMERA_ESTIMATES, found)
-    if len(found) < _SETTLING_PICTURES:
-        return Scale(diameter_px, "estimated")
-    station.store.record_fact(CAMERA_SCALE, diameter_px)
-    station.watcher.scale(diameter_px)
-    return Scale(diameter_px, "camera")

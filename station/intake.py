@@ -7,19 +7,21 @@ database is the memory; what is kept here is a cache and may be lost at any time
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Literal
 
+from station.bell import Bell
 from station.contract.decoding import decode
 from station.contract.errors import ImageError, Incomplete, TooLarge
 from station.contract.headers import read_header
 from station.database.records import FileStamp, KnownFile, NewImage
 from station.database.store import Store
-from station.watching import Bell, FolderGone, Listing, Pauses, Settling, cause, is_container, look, stamp_of
+from station.lookout import Lookout
+from station.watching import FolderGone, Listing, Pauses, Settling, as_stored, cause, is_container, look, stamp_of
 
 FOLDER_IDENTITY = "camera_folder_identity"  # a fact: device and inode of the folder that held pictures
 STALLED_SECONDS = 600.0  # an incomplete file that is unchanged for so long is quarantined
@@ -27,8 +29,8 @@ STALLED_SECONDS = 600.0  # an incomplete file that is unchanged for so long is q
 _ZERO_TAIL = 512  # bytes; a picture that ends in so many zeros may still be being filled ...
 _ZERO_TAIL_PATIENCE = 6  # ... and must stand still for so many settle times
 _MOST_BYTES_PER_PIXEL, _MOST_BYTES_BESIDE = 8, 64e6  # four channels of 16 bits; thumbnails and metadata
+_CLOCKS_AGREE = timedelta(minutes=5)  # the camera's clock and the station's, besides the time that a file settles
 _BUSY_SECONDS = 5.0  # a tick takes no further file after so long
-_LOOK_SHARE = 10  # listing may take one part in so many of the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,103 +71,81 @@ class Intake:
         monotonic: Callable[[], float],
         bell: Bell | None = None,
         identity: tuple[int, int] | None = None,
+        silent: str | None = None,
+        slide_pattern: re.Pattern[str] | None = None,
         files_per_tick: int = 32,
     ) -> None:
-        """`zone`: of the camera's clock; `clock`: aware UTC; `identity`: device and inode that the folder had
-        when it was set up, without which the first folder seen is believed.
+        """`zone`: of the camera's clock; `clock`: aware UTC; `identity` and `silent`: see `Lookout`.
+
+        `slide_pattern`: searched in a path below the folder, its first group names the slide; without it, or where it
+        is not found, the sub-folder does.
         """
-        self.identity = self._recorded = identity
-        self._folder = folder.absolute()
-        self._store = store
-        self._settle_seconds, self._rescan_seconds = settle_seconds, rescan_seconds
+        self._folder, self._recorded = folder.absolute(), identity
+        self._lookout = Lookout(
+            self._folder,
+            rescan_seconds=rescan_seconds,
+            monotonic=monotonic,
+            bell=bell,
+            identity=identity,
+            silent=silent,
+        )
+        self._store, self._slide_pattern = store, slide_pattern
+        self._settle_seconds = settle_seconds
         self._max_megapixels, self._zone = max_megapixels, zone
         self._clock, self._monotonic = clock, monotonic
-        self._bell, self._files_per_tick = bell, files_per_tick
+        self._files_per_tick = files_per_tick
         self._settling = Settling(settle_seconds)
         self._known: dict[str, KnownFile] = {}
         self._pauses = Pauses()
-        self._gone: str | None = None
-        self._unlisted: tuple[str, ...] = ()
-        self._deaf: str | None = None
-        self._armed = self._rang = False
-        self._rescan_at = self._look_from = float("-inf")
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        """Device and inode of the camera folder, once it was seen."""
+        return self._lookout.identity
 
     def tick(self) -> TickResult:
         """One pass, bounded in files and time: look if that is due, then take files that stand still."""
-        self._listen()
+        self._lookout.listen()
         now = self._monotonic()
-        if now >= self._rescan_at or (self._rang and now >= self._look_from):
+        if self._lookout.is_due(now):
             self._look(now)
         outcomes = tuple(self._take_some())
         return self._result(outcomes, self._monotonic())
 
     def is_gone(self) -> bool:
         """Whether the folder is not there right now, or is another one: then no reading error is a file's fault."""
-        try:
-            status = self._folder.stat()
-        except OSError:
-            return True
-        return self.identity not in (None, (status.st_dev, status.st_ino))
+        return self._lookout.is_gone()
 
     def look_now(self) -> None:
         """The next tick looks at the folder, whether that is due or not."""
-        self._rescan_at = float("-inf")
+        self._lookout.look_now()
 
     def close(self) -> None:
-        if self._bell is not None:
-            self._bell.stop()
+        self._lookout.close()
 
     # Looking
 
-    def _listen(self) -> None:
-        if self._bell is not None and self._bell.event.is_set():
-            self._bell.event.clear()
-            self._rang = True
-
-    def _arm(self) -> None:
-        if self._bell is not None and not self._armed:
-            self._deaf = self._bell.arm(self._folder)
-            self._armed = self._deaf is None
-
     def _look(self, now: float) -> None:
-        periodic, self._rang = now >= self._rescan_at, False
-        self._arm()  # before the look: a file that comes between the two must ring
+        reload = self._lookout.rescan_is_due(now) or self._lookout.gone is not None
         try:
-            listing = look(self._folder)
-            self._recognise(listing)
-        except FolderGone as error:
-            self._lose(str(error))
-        else:
-            if periodic or self._gone is not None:
-                self._known = self._store.known_files()
-            self._gone, self._unlisted = None, listing.unlisted
-            self._settling.see(dict(self._undecided(listing)), now)
-        ended = self._monotonic()
-        self._look_from = ended + min(_LOOK_SHARE * (ended - now), self._rescan_seconds)
-        if periodic:
-            self._rescan_at = ended + self._rescan_seconds
+            listing = self._lookout.look(now)
+        except FolderGone:
+            self._settling.clear()
+            return
+        self._record(listing)
+        if reload:
+            self._known = self._store.known_files()
+        self._settling.see(dict(self._undecided(listing)), now)
 
-    def _recognise(self, listing: Listing) -> None:
-        """Where a share is not mounted one sees the empty directory below it, another inode. Another folder
-        with pictures is believed: files are known by their content.
-        """
-        if self.identity not in (None, listing.identity):
-            if not listing.files:
-                raise FolderGone(f"{self._folder}: is another folder, and empty; is the share mounted?")
-            self._armed = False  # the watch is still on the old folder
+    def _record(self, listing: Listing) -> None:
         if listing.files and listing.identity != self._recorded:
             self._store.record_fact(FOLDER_IDENTITY, list(listing.identity))
             self._recorded = listing.identity
-        self.identity = listing.identity
-
-    def _lose(self, reason: str) -> None:
-        self._gone, self._armed = reason, False
-        self._settling.clear()
 
     def _undecided(self, listing: Listing) -> Iterator[tuple[str, FileStamp]]:
         now = self._clock()
         for path, stamp in listing.files.items():
-            known = self._known.get(_printable(path))
+            known = self._known.get(as_stored(path))
             if known is None or known.stamp != stamp or known.status == "waiting" or self._due(known, now):
                 yield path, stamp
 
@@ -181,7 +161,7 @@ class Intake:
             if outcome is not None:
                 yield outcome
             now = self._monotonic()
-            if self._gone is not None or now - began > _BUSY_SECONDS:
+            if self._lookout.gone is not None or now - began > _BUSY_SECONDS:
                 return
 
     def _take(self, path: str, now: float) -> Outcome | None:
@@ -224,48 +204,53 @@ class Intake:
         if still_for < patience and data.count(0, -_ZERO_TAIL) == _ZERO_TAIL:
             self._settling.hold(path, patience)
             return None
-        return self._add(path, stamp, hashlib.sha256(data).hexdigest(), read_header(data).captured_at)
+        rung = self._lookout.heard(path, now - still_for)
+        return self._add(path, stamp, hashlib.sha256(data).hexdigest(), read_header(data).captured_at, rung)
 
     def _unreadable(self, path: str, stamp: FileStamp, error: OSError) -> Outcome | None:
         try:
             look(self._folder)
         except FolderGone as gone:  # a share that drops fails for every file: that is no reason against one
-            self._lose(str(gone))
+            self._lookout.lose(str(gone))
+            self._settling.clear()
             return None
         return self._quarantine(path, stamp, f"cannot be read ({cause(error)})")
 
     # Writing down
 
-    def _add(self, path: str, stamp: FileStamp, sha256: str, told: datetime | None) -> Outcome:
+    def _add(self, path: str, stamp: FileStamp, sha256: str, told: datetime | None, rung: bool) -> Outcome:
         captured_at = _capture_time(told, stamp, self._zone)
-        rung = self._bell is not None and self._bell.rang_for(path)
-        image = NewImage(_printable(path), stamp, sha256, self._slide(path), captured_at, rung)
+        differs = _differs(captured_at, self._clock(), is_fresh=rung)
+        image = NewImage(as_stored(path), stamp, sha256, self._slide(path), captured_at, rung, differs)
         added = self._store.add_image(image)
         self._pauses.forget(path)
         self._remember(path, stamp, "queued")
         return Outcome(path, "taken", "" if added.kind == "new" else added.kind)
 
     def _wait(self, path: str, stamp: FileStamp, reason: str) -> Outcome:
-        self._store.note_waiting(_printable(path), stamp, reason, self._slide(path))
+        self._store.note_waiting(as_stored(path), stamp, reason, self._slide(path))
         self._remember(path, stamp, "waiting")
         return Outcome(path, "waiting", reason)
 
     def _quarantine(self, path: str, stamp: FileStamp, reason: str) -> Outcome:
         again, slide = self._clock() + self._pauses.after(path, stamp), self._slide(path)
-        self._store.quarantine_file(_printable(path), stamp, reason, slide, next_look_at=again)
+        self._store.quarantine_file(as_stored(path), stamp, reason, slide, next_look_at=again)
         self._remember(path, stamp, "quarantined", again)
         return Outcome(path, "quarantined", reason)
 
     def _remember(self, path: str, stamp: FileStamp, status: str, again: datetime | None = None) -> None:
-        self._known[_printable(path)] = KnownFile(_printable(path), stamp, status, again)
+        self._known[as_stored(path)] = KnownFile(as_stored(path), stamp, status, again)
         if status == "waiting":
             self._settling.hold(path, STALLED_SECONDS)
         else:
             self._settling.forget(path)
 
     def _slide(self, path: str) -> str:
-        below = Path(path).parent.relative_to(self._folder).as_posix()
-        return _printable(self._folder.name if below == "." else below)
+        below = Path(path).relative_to(self._folder)
+        found = self._slide_pattern.search(below.as_posix()) if self._slide_pattern else None
+        if found is not None and found[1]:
+            return as_stored(found[1])
+        return as_stored(self._folder.name if below.parent == Path() else below.parent.as_posix())
 
     def _result(self, outcomes: tuple[Outcome, ...], now: float) -> TickResult:
         taken, waiting, quarantined = (
@@ -273,27 +258,20 @@ class Intake:
             for word in ("taken", "waiting", "quarantined")
         )
         moving = sum(not self._is(path, "waiting") for path in self._settling)
-        look_due = max(self._look_from, now) if self._rang else self._rescan_at
-        due = min(look_due - now, self._settling.next_ready(now))
-        gone = self._gone is not None
-        return TickResult(taken, waiting, quarantined, self._degraded(), gone, moving, max(0.0, due))
+        due = min(self._lookout.next_due(now) - now, self._settling.next_ready(now))
+        gone = self._lookout.gone is not None
+        return TickResult(taken, waiting, quarantined, self._lookout.problem(), gone, moving, max(0.0, due))
 
     def _is(self, path: str, status: str) -> bool:
-        known = self._known.get(_printable(path))
+        known = self._known.get(as_stored(path))
         return known is not None and known.status == status and known.stamp == self._settling.stamp(path)
-
-    def _degraded(self) -> str | None:
-        if self._gone is not None:
-            return self._gone
-        unlisted = (f"sub-folder cannot be listed: {name}" for name in self._unlisted)
-        return "; ".join(filter(None, (self._deaf, *unlisted))) or None
 
 
 def _refuse_unread(path: str, stamp: FileStamp, max_megapixels: float) -> None:
     """Raise `ImageError` for what need not be opened."""
     if is_container(path):
         raise ImageError("is a Leica .lif container; export single pictures as BMP, TIFF, JPEG or PNG")
-    if path != _printable(path):
+    if path != as_stored(path):
         raise ImageError("has a name that is not valid UTF-8; rename it")
     if stamp.size > max_megapixels * 1e6 * _MOST_BYTES_PER_PIXEL + _MOST_BYTES_BESIDE:
         raise TooLarge(
@@ -309,6 +287,6 @@ def _capture_time(told: datetime | None, stamp: FileStamp, zone: tzinfo) -> date
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=stamp.mtime_ns // 1000)
 
 
-def _printable(path: str) -> str:
-    """The path as the database can hold it: bytes that are no UTF-8 are written as escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def _differs(captured_at: datetime, now: datetime, *, is_fresh: bool) -> bool:
+    """Whether a picture was taken later than now, or long before although an event has just announced its writing."""
+    return captured_at - now > _CLOCKS_AGREE or (is_fresh and now - captured_at > _CLOCKS_AGREE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +27,16 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _regular_expression(text: str) -> str:
+    try:
+        groups = re.compile(text).groups
+    except re.error as cause:
+        raise ValueError(f"is no regular expression ({cause})") from cause
+    if groups < 1:
+        raise ValueError("needs a group in round brackets around what names the slide, such as ^(S-[0-9]+)_")
+    return text
+
+
 class Camera(Frozen):
     """Where pictures come from, and how large cells are in them."""
 
@@ -34,6 +45,12 @@ class Camera(Frozen):
     um_per_px: float | None = Field(None, gt=0)
     settle_seconds: float = Field(2.0, ge=0)
     rescan_seconds: float = Field(60.0, gt=0)
+    slide_pattern: Annotated[str, AfterValidator(_regular_expression)] | None = None
+
+    @property
+    def slide_regex(self) -> re.Pattern[str] | None:
+        """Its first group, searched in a path below the folder, names the slide."""
+        return re.compile(self.slide_pattern) if self.slide_pattern is not None else None
 
 
 class Database(Frozen):
@@ -60,10 +77,18 @@ class Report(Frozen):
         return ZoneInfo(self.time_zone)
 
 
+class Backup(Frozen):
+    """Where verified copies of the database go, and how many of them stay; 0: all."""
+
+    folder: Path = Path("backups")
+    keep: int = Field(14, ge=0)
+
+
 class Limits(Frozen):
     """What is refused before it costs memory."""
 
     max_megapixels: float = Field(50.0, gt=0)
+    min_free_mb: float = Field(200.0, ge=0)
 
 
 class Settings(Frozen):
@@ -74,11 +99,13 @@ class Settings(Frozen):
     engine: Engine = Engine()
     report: Report = Report()
     limits: Limits = Limits()
+    backup: Backup = Backup()
 
     @property
     def sha256(self) -> str:
         """Digest of what a count depends on: scale and limits, not paths or time zone."""
-        relevant = self.model_dump_json(include={"camera": {"cell_diameter_px", "um_per_px"}, "limits": True})
+        limits = {"max_megapixels"}
+        relevant = self.model_dump_json(include={"camera": {"cell_diameter_px", "um_per_px"}, "limits": limits})
         return hashlib.sha256(relevant.encode()).hexdigest()
 
 
@@ -121,7 +148,8 @@ def known_keys() -> dict[str, tuple[str, ...]]:
 def _anchored(settings: Settings, folder: Path) -> Settings:
     camera = settings.camera.model_copy(update={"folder": folder / settings.camera.folder.expanduser()})
     database = settings.database.model_copy(update={"path": folder / settings.database.path.expanduser()})
-    return settings.model_copy(update={"camera": camera, "database": database})
+    backup = settings.backup.model_copy(update={"folder": folder / settings.backup.folder.expanduser()})
+    return settings.model_copy(update={"camera": camera, "database": database, "backup": backup})
 
 
 def _sentence(cause: ValidationError) -> str:

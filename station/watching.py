@@ -1,31 +1,13 @@
-"""What is seen of the camera folder: a listing of its pictures, which of them stand still, and a bell.
-
-Events are only a bell: the kernel drops them when its queue is full, network shares send none, and a folder
-that is renamed away and made anew stays silent. The truth is `look`, repeated.
-"""
+"""What is seen of the camera folder: a listing of its pictures, and which of them stand still."""
 
 from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-
-from watchdog.events import (
-    DirCreatedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
 
 from station.contract.errors import StationError
 from station.database.records import FileStamp
@@ -95,6 +77,11 @@ def stamp_of(status: os.stat_result) -> FileStamp:
     """Size, time and inode, as a signed 64-bit column holds them: shares invent inodes, and clocks lie beyond 2262."""
     mtime_ns = max(-_LARGEST, min(status.st_mtime_ns, _LARGEST))
     return FileStamp(status.st_size, mtime_ns, status.st_ino & _LARGEST)
+
+
+def as_stored(path: str) -> str:
+    """A path as the database holds it: bytes that are no UTF-8 are written as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def cause(error: OSError) -> str:
@@ -215,61 +202,3 @@ class Pauses:
     def over(until: datetime | None, now: datetime) -> bool:
         """Whether a pause has ended; also if it lies farther ahead than any: the clock was set back."""
         return until is not None and not now < until <= now + LONGEST_PAUSE
-
-
-# Never opened or closed without writing: the station would wake itself by reading.
-_HEARD: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-    FileClosedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-]
-_MOST_REMEMBERED = 10_000
-_SILENT = object()
-
-
-class Bell(FileSystemEventHandler):
-    """Rings (sets `event`) when something happened in the folder, and remembers for which paths."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self._rung: dict[str, object] = {}  # in order of arrival
-        self._lock = threading.Lock()
-        self._observer: BaseObserver | None = None
-
-    def arm(self, folder: Path) -> str | None:
-        """Watch `folder` from now on instead of any other; the reason in words if that is impossible."""
-        self.stop()
-        observer = Observer()
-        try:
-            observer.schedule(self, str(folder), recursive=True, event_filter=_HEARD)
-            observer.start()
-        except OSError as error:  # the limits of inotify come as "no space left" and "too many open files"
-            observer.stop()  # it holds a thread and descriptors from its making on
-            return f"{folder}: cannot be watched ({cause(error)}); it is only listed from time to time"
-        self._observer = observer
-        return None
-
-    def stop(self) -> None:
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join(timeout=5)
-            self._observer = None
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        path = os.fsdecode(event.dest_path or event.src_path)  # a rename has its final name only in dest_path
-        if not event.is_directory and not is_picture(path):
-            return
-        with self._lock:
-            self._rung[path] = None
-            if len(self._rung) > _MOST_REMEMBERED:
-                del self._rung[next(iter(self._rung))]
-        self.event.set()
-
-    def rang_for(self, path: str) -> bool:
-        """Whether it rang for this file or its directory; asking about a file forgets it."""
-        with self._lock:
-            for_its_directory = path.rpartition(os.sep)[0] in self._rung
-            return self._rung.pop(path, _SILENT) is not _SILENT or for_its_directory

@@ -15,7 +15,11 @@ from stores import Clock
 from station.database.store import Store
 
 ROOT = Path(__file__).parent.parent
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: more threads would only wait for each other
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 SHARED = Path(os.environ.get("WBC_SHARED", ROOT.parent / "shared"))
+
+LONG = pytest.mark.skipif(os.environ.get("WBC_SOAK") != "1", reason="takes minutes; `make soak` runs it")
 
 
 @pytest.fixture(scope="session")

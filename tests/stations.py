@@ -11,8 +11,6 @@ from station.contract.bundle import Bundle, write_bundle
 from station.daemon import Station, assemble, run_once
 from station.database.records import ImageResult
 from station.database.store import Store
-from station.demo.camera import encode_bmp
-from station.demo.smear import SmearRecipe, paint
 from station.intake import TickResult
 from station.pipeline import Failure, Result
 from station.registry import install
@@ -46,6 +44,8 @@ class Bench:
             engine=engine or Engine(name="onnxruntime"),
         )
         self.bell = Bell()
+        self.wall_clock_set_by = timedelta(0)
+        self.free_bytes = 10**12
         self.store = Store.open(self.settings.database.path, clock=self.utc, create=True)
         if bundle is not None:
             self.install(bundle)
@@ -55,7 +55,7 @@ class Bench:
         self.station = self.made()
 
     def utc(self) -> datetime:
-        return START + timedelta(seconds=self.bell.seconds)
+        return START + timedelta(seconds=self.bell.seconds) + self.wall_clock_set_by
 
     def restart(self) -> None:
         """As after a stop of the station and a start some time later."""
@@ -72,6 +72,7 @@ class Bench:
             clock=self.utc,
             monotonic=lambda: self.bell.seconds,
             notify=self.said.append,
+            free_bytes=lambda _folder: self.free_bytes,
         )
 
     def install(self, bundle: Bundle) -> None:
@@ -83,10 +84,6 @@ class Bench:
     def run(self) -> TickResult | None:
         self.bell.seconds += 5  # the next look at the folder is due
         return run_once(self.station, threading.Event(), self.bell)
-
-    def paint(self, name: str, recipe: SmearRecipe) -> Path:
-        (self.folder / name).write_bytes(encode_bmp(paint(recipe).image))
-        return self.folder / name
 
     def counts(self) -> dict[str, int | None]:
         return {name: result.wbc_count for name, result in self.stored().items()}
@@ -110,3 +107,7 @@ class Bench:
 
     def trouble(self, sentence: str) -> None:
         self.said.append(f"trouble: {sentence}")
+
+    def disk(self, problem: str | None) -> None:
+        if problem:
+            self.said.append(f"disk: {problem}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import LONG, ROOT
 from numpy.typing import NDArray
 from trainings import GENTLE, STARTER, ended, only_run, paint_fields
 
@@ -84,7 +84,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory, fields: Path) -> Steps:
 
 
 @pytest.mark.xdist_group("backends")
-@pytest.mark.parametrize("backbone", CLOSE)
+@pytest.mark.parametrize("backbone", ["unet", pytest.param("mobilenet_v2", marks=LONG)])
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_a_backend_takes_the_steps_that_tensorflow_takes(steps: Steps, backend: str, backbone: str) -> None:
     if find_spec(backend) is None:

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from networks import tiny_bundle
+from networks import DIAMETER_PX, discs, tiny_bundle
 from stations import Bench
 
+from station.calibration import CAMERA_SCALE
 from station.contract.bundle import write_bundle
 from station.contract.errors import BundleError, EngineError
-from station.daemon import CAMERA_SCALE
 from station.demo.camera import encode_bmp
-from station.demo.smear import SmearRecipe, paint
 from station.registry import install
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path, cell_diameter_px=100.0)
+    made = Bench(tmp_path, tiny_bundle("first"), cell_diameter_px=DIAMETER_PX)
     with closing(made.store):
         yield made
 
 
-def field(wbc: int, diameter: float = 100.0) -> SmearRecipe:
-    return SmearRecipe(width=480, height=400, cell_diameter_px=diameter, wbc=wbc, seed=wbc)
+def save(bench: Bench, name: str, wbc: int, diameter_px: float = DIAMETER_PX) -> Path:
+    """A field with so many round cells."""
+    cells = [
+        ((0.8 + number) * 1.2 * diameter_px, diameter_px, diameter_px / 2, diameter_px / 4) for number in range(wbc)
+    ]
+    field = discs(2 * int(diameter_px), 6 * int(diameter_px), cells)
+    (bench.folder / name).write_bytes(encode_bmp(field))
+    return bench.folder / name
 
 
 def test_progress_is_told_after_each_picture_and_readiness_once(bench: Bench) -> None:
-    bench.paint("a.bmp", field(1))
-    bench.paint("b.bmp", field(2))
+    save(bench, "a.bmp", 1)
+    save(bench, "b.bmp", 2)
     bench.run()
     assert bench.counts() == {"a.bmp": 1, "b.bmp": 2}
     assert bench.said[0] == "READY=1" and bench.said.count("READY=1") == 1
@@ -40,26 +44,26 @@ def test_progress_is_told_after_each_picture_and_readiness_once(bench: Bench) ->
 
 
 def test_a_newly_activated_model_counts_from_the_next_picture_on(bench: Bench, tmp_path: Path) -> None:
-    bench.paint("a.bmp", field(1))
+    save(bench, "a.bmp", 1)
     bench.run()
     bundle = tiny_bundle()
     write_bundle(tmp_path / "tiny.zip", bundle)
     model, _ = install(tmp_path / "tiny.zip", bench.store, tmp_path / "models", bench.settings.engine)
     bench.store.activate_model(model.model_id)
-    bench.paint("b.bmp", field(2))
+    save(bench, "b.bmp", 2)
     bench.run()
     models = {name: result.model for name, result in bench.stored().items()}
-    assert models == {"a.bmp": "starter", "b.bmp": bundle.manifest.name}
+    assert models == {"a.bmp": "first", "b.bmp": bundle.manifest.name}
 
 
 def test_a_picture_that_is_replaced_before_its_turn_is_not_counted_as_the_other(bench: Bench) -> None:
-    path = bench.paint("a.bmp", field(1))
+    path = save(bench, "a.bmp", 1)
     lease = bench.store.lease
 
     def replaced_meanwhile(worker: str, most: int, **more: bool):  # type: ignore[no-untyped-def]
         leases = lease(worker, most, **more)
         if leases and not bench.results:
-            path.write_bytes(encode_bmp(paint(field(2)).image))
+            save(bench, path.name, 2)
         return leases
 
     bench.store.lease = replaced_meanwhile  # type: ignore[method-assign]
@@ -71,7 +75,7 @@ def test_a_picture_that_is_replaced_before_its_turn_is_not_counted_as_the_other(
 
 def test_a_share_that_drops_during_the_work_is_no_picture_s_fault(bench: Bench) -> None:
     for wbc in (1, 2, 3):
-        bench.paint(f"{wbc}.bmp", field(wbc))
+        save(bench, f"{wbc}.bmp", wbc)
     lease, away = bench.store.lease, bench.folder.with_name("away")
 
     def dropped_meanwhile(worker: str, most: int, **more: bool):  # type: ignore[no-untyped-def]
@@ -92,7 +96,7 @@ def test_a_share_that_drops_during_the_work_is_no_picture_s_fault(bench: Bench) 
 
 
 def test_a_picture_that_was_moved_while_it_waited_is_counted_where_it_lies(bench: Bench) -> None:
-    path = bench.paint("a.bmp", field(1))
+    path = save(bench, "a.bmp", 1)
     for _ in range(2):
         bench.bell.seconds += 2
         bench.station.intake.tick()
@@ -112,7 +116,7 @@ def test_a_model_file_that_was_exchanged_does_not_count(bench: Bench) -> None:
 
 def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(bench: Bench, tmp_path: Path) -> None:
     """NaN is no empty field: the loop ends, systemd starts it again, the picture is still in the queue."""
-    bench.paint("a.bmp", field(1))
+    save(bench, "a.bmp", 1)
     bench.station = bench.made()
     good = bench.station.model.current()
     sound = good.engine
@@ -136,19 +140,19 @@ def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(ben
 
 
 def test_an_unknown_scale_is_settled_from_the_first_pictures_and_then_kept(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = Bench(tmp_path, tiny_bundle())
     with closing(bench.store):
         for number in range(4):  # as a camera delivers them: one after the other
-            bench.paint(f"{number}.bmp", replace(field(1 + number % 3, diameter=110), seed=number))
+            save(bench, f"{number}.bmp", 1 + number % 3, 70 + number)
             bench.run()
             assert bench.store.fact(CAMERA_SCALE) is None
             assert bench.results[f"{number}.bmp"].analysis.scale.source == "estimated"
-        bench.paint("4.bmp", replace(field(2, diameter=110), seed=9))
+        save(bench, "4.bmp", 2, 74)
         bench.run()
         settled = bench.store.fact(CAMERA_SCALE)
-        assert isinstance(settled, float) and 85 < settled < 140
+        assert isinstance(settled, float) and 62 < settled < 82
         assert bench.said.count(f"scale {settled}") == 1
-        bench.paint("later.bmp", field(2, diameter=60))
+        save(bench, "later.bmp", 2, 40)
         bench.station = bench.made()
         bench.run()
         assert bench.store.fact(CAMERA_SCALE) == settled
@@ -158,19 +162,19 @@ def test_an_unknown_scale_is_settled_from_the_first_pictures_and_then_kept(tmp_p
 
 
 def test_fields_without_a_white_cell_settle_nothing(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = Bench(tmp_path, tiny_bundle())
     with closing(bench.store):
-        (bench.folder / "blank.bmp").write_bytes(encode_bmp(paint(field(0)).image // 8 + 200))
+        save(bench, "blank.bmp", 0)
         bench.run()
         assert bench.store.fact(CAMERA_SCALE) is None
         assert bench.results["blank.bmp"].analysis.flags == ("scale-unknown",)
 
 
-@pytest.mark.parametrize(("camera", "diameter"), [({"um_per_px": 0.135}, 100.0), ({"cell_diameter_px": 75.0}, 75.0)])
+@pytest.mark.parametrize(("camera", "diameter"), [({"um_per_px": 0.225}, 60.0), ({"cell_diameter_px": 45.0}, 45.0)])
 def test_a_told_scale_is_used_as_it_is(tmp_path: Path, camera: dict[str, float], diameter: float) -> None:
-    bench = Bench(tmp_path, **camera)
+    bench = Bench(tmp_path, tiny_bundle(), **camera)
     with closing(bench.store):
-        bench.paint("a.bmp", field(1))
+        save(bench, "a.bmp", 1)
         bench.run()
         scale = bench.results["a.bmp"].analysis.scale
         assert (scale.cell_diameter_px, scale.source) == (diameter, "camera")
@@ -178,11 +182,11 @@ def test_a_told_scale_is_used_as_it_is(tmp_path: Path, camera: dict[str, float],
 
 
 def test_the_same_analysis_gives_the_same_masks(bench: Bench) -> None:
-    bench.paint("a.bmp", field(2))
+    path = save(bench, "a.bmp", 2)
     bench.run()
     first = bench.results["a.bmp"]
     bench.station = bench.made()
-    bench.paint("b.bmp", field(2)).write_bytes((bench.folder / "a.bmp").read_bytes() + b"\0")
+    (bench.folder / "b.bmp").write_bytes(path.read_bytes() + b"\0")
     bench.run()
     again = bench.results["b.bmp"]
     assert (again.labels_png, again.cells_png) == (first.labels_png, first.cells_png)

@@ -68,10 +68,12 @@ def test_readers_find_exactly_the_promised_columns(store: Store, name: str) -> N
     assert [row[1] for row in rows(store.path, f"PRAGMA table_info({name})")] == PROMISED[name].split()
 
 
-SECOND = """
+NOW, NEXT = schema.newest(), "9001"
+
+SECOND = f"""
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision, branch_labels, depends_on = "0003", "0002", None, None
+revision, down_revision, branch_labels, depends_on = "{NEXT}", "{NOW}", None, None
 def upgrade():
     for view in ("cell_results", "image_results", "newest_analyses"):
         op.execute("DROP VIEW " + view)
@@ -87,19 +89,19 @@ def test_a_database_is_copied_before_an_update_and_keeps_its_schema_if_that_brea
     store.add_image(new("a.bmp"))
     store.lease("w", 1)
     store.save_analysis(analysis(1))
-    folder, copy = tmp_path / "migrations", tmp_path / "station.db.before-0003"
+    folder, copy = tmp_path / "migrations", tmp_path / f"station.db.before-{NEXT}"
     shutil.copytree(str(resources.files("station.database") / "migrations"), folder)
-    second = folder / "versions" / "0003_second.py"
+    second = folder / "versions" / f"{NEXT}_second.py"
     second.write_text(SECOND + "    raise RuntimeError('broken')")
     config = Config()
     config.set_main_option("script_location", str(folder))
     monkeypatch.setattr(schema, "_config", lambda: config)
-    with pytest.raises(DatabaseError, match="has the older schema 0002; `station init` or `run` updates it"):
+    with pytest.raises(DatabaseError, match=f"has the older schema {NOW}; `station init` or `run` updates it"):
         Store.open_reader(store.path, clock=clock)
     with pytest.raises(RuntimeError, match="broken"):
         Store.open(store.path, clock=clock)
     for path in (store.path, copy):
-        assert rows(path, "SELECT version_num, path FROM alembic_version, images") == [("0002", "a.bmp")]
+        assert rows(path, "SELECT version_num, path FROM alembic_version, images") == [(NOW, "a.bmp")]
         assert "more" not in [row[1] for row in rows(path, "PRAGMA table_info(images)")]
     second.write_text(SECOND)
     copy.unlink()
@@ -107,7 +109,7 @@ def test_a_database_is_copied_before_an_update_and_keeps_its_schema_if_that_brea
     assert rows(store.path, "SELECT path, more FROM images") == [("a.bmp", None)]
     for table, count in (("cells", 2), ("masks", 1)):  # remaking `analyses` must not take along what refers to it
         assert rows(store.path, f"SELECT count(*) FROM {table}") == [(count,)]
-    assert rows(copy, "SELECT version_num, path FROM alembic_version, images") == [("0002", "a.bmp")]
+    assert rows(copy, "SELECT version_num, path FROM alembic_version, images") == [(NOW, "a.bmp")]
 
 
 # Connections
@@ -190,7 +192,7 @@ def _newer(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (_newer, r"was made by a newer version \(schema 9999, this package knows up to 0002\); install that version"),
+        (_newer, rf"was made by a newer version \(schema 9999, this package knows up to {NOW}\); install that"),
         (lambda path: rows(path, "CREATE TABLE bookmarks (url)"), "no database of this station: it holds bookmarks"),
         (lambda path: path.write_text("Patient: see below\n" * 99), "file is not a database: restore a backup, or"),
         (lambda path: None, "there is no database .*; `station init` makes one, database.path names another"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import sqlite3
 import struct
 import threading
@@ -20,12 +21,14 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from watchdog.events import FileOpenedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.events import FileModifiedEvent, FileOpenedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
+from station.bell import Bell
 from station.database.store import Store
 from station.intake import Intake, TickResult
-from station.watching import Bell, FolderGone, Settling, look, scan
+from station.lookout import MOST_UNHEARD, POLL_SECONDS
+from station.watching import FolderGone, Settling, look, scan
 
 SETTLE, RESCAN = 5.0, 30.0
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -556,3 +559,149 @@ def test_settling_counts_from_the_last_change(stamp: Callable[[bytes], object]) 
     assert settling.ready(75) == ["a"]
     settling.see({}, 80)
     assert len(settling) == 0 and settling.next_ready(80) == float("inf")
+
+
+# Events that do not ring
+
+
+def mistrust(result: TickResult) -> bool:
+    return "is listed every" in str(result.degraded)
+
+
+def test_events_that_ring_no_more_are_noticed_and_the_folder_is_polled_until_they_do(bench: Bench) -> None:
+    bell = Bell()
+    bench.start(bell=bell)
+    (bench.folder / "before.bmp").write_bytes(picture(99))  # was there before the watch: it cannot ring
+    bench.after(0)
+    assert not mistrust(bench.after(SETTLE))
+    bell.stop()
+    bell.is_alive = lambda: True  # type: ignore[method-assign]  # as a share looks whose server sends no events
+    for number in range(MOST_UNHEARD):
+        (bench.folder / f"{number}.bmp").write_bytes(picture(number))
+    bell.event.clear()
+    bench.after(RESCAN)
+    polled = bench.after(SETTLE)
+    assert mistrust(polled) and len(polled.taken) == MOST_UNHEARD
+    (bench.folder / "next.bmp").write_bytes(picture(77))
+    assert bench.after(POLL_SECONDS).moving == 1  # long before the next rescan
+    bell.on_any_event(FileModifiedEvent(str(bench.folder / "next.bmp")))
+    assert not mistrust(bench.after(SETTLE))
+
+
+def test_a_folder_from_which_no_event_can_come_is_polled_from_the_start(bench: Bench) -> None:
+    bench.start(bell=Bell(), silent="lies on a network share (cifs)")
+    assert "network share (cifs); it is listed every 5 s" in str(bench.after(0).degraded)
+    assert bench.after(0).next_due_seconds <= POLL_SECONDS
+
+
+def test_a_bell_whose_thread_died_is_hung_up_again(bench: Bench) -> None:
+    bell = Bell()
+    bench.start(bell=bell)
+    bench.after(0)
+    bell.stop()
+    assert not bell.is_alive()
+    bench.after(RESCAN)
+    assert bell.is_alive()
+
+
+# Slides
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "slide"),
+    [
+        (None, "S-17/a.bmp", "S-17"),
+        (None, "a.bmp", "camera"),
+        (r"^([A-Z]-\d+)_", "S-17_0001.bmp", "S-17"),
+        (r"day-\d+/(.+?)_", "day-3/P 4_0001.bmp", "P 4"),
+        (r"^([A-Z]-\d+)_", "other/a.bmp", "other"),
+    ],
+)
+def test_the_slide_is_the_folder_or_what_a_pattern_finds(
+    bench: Bench, pattern: str | None, path: str, slide: str
+) -> None:
+    bench.start(slide_pattern=re.compile(pattern) if pattern else None)
+    (bench.folder / path).parent.mkdir(exist_ok=True)
+    (bench.folder / path).write_bytes(picture())
+    bench.settled()
+    assert bench.images()[path][1] == slide
+
+
+# Half files that could not be told from whole ones
+
+
+def statuses(bench: Bench) -> dict[str, tuple[str, str | None]]:
+    with sqlite3.connect(bench.database) as connection:
+        return {h: (s, r) for h, s, r in connection.execute("select sha256, status, reason from image_results")}
+
+
+def written_in_place(path: Path, data: bytes) -> str:
+    with path.open("r+b" if path.exists() else "wb") as file:
+        file.truncate(0)
+        file.write(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_what_changes_in_place_within_ten_minutes_replaces_the_half_picture(bench: Bench) -> None:
+    path = bench.folder / "a.bmp"
+    half = written_in_place(path, picture(1))
+    bench.settled()
+    lease = bench.store.lease("worker", 1)[0]
+    whole = written_in_place(path, picture(2))
+    assert [outcome.reason for outcome in bench.settled().taken] == [""]
+    assert statuses(bench) == {half: ("quarantined", "superseded"), whole: ("queued", None)}
+    bench.store.fail(lease.image_id, "its content was replaced before it could be analysed")
+    bench.store.give_back(lease.image_id)
+    assert statuses(bench)[half] == ("quarantined", "superseded")
+    bench.clock.seconds += 10 * 86_400
+    assert [lease.sha256 for lease in bench.store.lease("worker", 9)] == [whole]
+
+
+def test_what_was_superseded_counts_again_when_it_comes_back(bench: Bench) -> None:
+    path = bench.folder / "a.bmp"
+    first = written_in_place(path, picture(1))
+    bench.settled()
+    second = written_in_place(path, picture(2))
+    bench.settled()
+    written_in_place(path, picture(1))
+    bench.settled()
+    assert {h: status for h, (status, _) in statuses(bench).items()} == {first: "queued", second: "quarantined"}
+
+
+@pytest.mark.parametrize("how", ["later", "another file", "two names"])
+def test_other_content_under_a_used_name_is_a_new_picture(bench: Bench, how: str) -> None:
+    path = bench.folder / "a.bmp"
+    written_in_place(path, picture(1))
+    if how == "two names":
+        (bench.folder / "b.bmp").write_bytes(picture(1))
+    bench.settled()
+    if how == "later":
+        bench.clock.seconds += 601
+    if how == "another file":
+        path.rename(bench.folder / "old.part")
+    written_in_place(path, picture(2))
+    bench.settled()
+    assert {status for status, _ in statuses(bench).values()} == {"queued"}
+
+
+# Clocks that do not agree
+
+
+@pytest.mark.parametrize(
+    ("written", "rang", "differs"),
+    [(0, True, False), (-600, True, True), (-600, False, False), (600, False, True), (600, True, True)],
+    ids=["now", "announced as old", "an old file", "from the future", "announced from the future"],
+)
+def test_a_camera_whose_clock_is_wrong_is_flagged(bench: Bench, written: int, rang: bool, differs: bool) -> None:
+    bell = Bell()
+    bench.start(bell=bell)
+    path = bench.folder / "a.bmp"
+    path.write_bytes(picture())
+    told = bench.clock.utc().timestamp() + written
+    os.utime(path, (told, told))
+    bench.after(RESCAN)
+    bell.on_any_event(FileModifiedEvent(str(path))) if rang else bell.stop()
+    if not rang:
+        bell.rang_for(str(path))
+    bench.after(SETTLE)
+    assert bench.store.lease("w", 1)[0].clock_differs == differs

@@ -20,6 +20,7 @@ from station.engines import Option, open_engine, options
 from station.engines.tensorrt.building import serialized_plan
 from station.engines.tensorrt.library import load_library
 from station.engines.tensorrt.shapes import profiles_for
+from station.processor import this_processor
 from station.registry import starter_path
 from trainer.cli import main
 from trainer.conversion import with_float16_weights
@@ -242,7 +243,9 @@ def test_other_encoders_answer_alike_in_every_precision(name: str) -> None:
     plain = one_network(record_of(name).manifest("candidate", (), row.stride), to_onnx(build(row)))
     network, tile = plain.network("float32"), discs(128, 160, [(60, 60, 30, 17)])
     expected = open_engine(plain)(tile[None])
-    for made, most in ((to_int8(network, [tile], 3), 0.02), (rounded_to_float16(network), 0.002)):
+    # Without VNNI two products of 8 bits are added in 16, which saturate: the gate judges each model on each machine.
+    saturating = 0.02 if this_processor().vnni else 0.1
+    for made, most in ((to_int8(network, [tile], 3), saturating), (rounded_to_float16(network), 0.002)):
         answer = open_engine(with_network(plain, "float32", made))(tile[None])
         assert 0 < np.abs(answer - expected).max() < most
 

@@ -42,7 +42,10 @@ LIVES = [
     # A name that is used again is another image, and the one that was there stays.
     ("add a x, wait a", "new", "1 a x queued, 2 a None waiting"),
     ("add a x, wait a, add a x", "new known", "1 a x queued"),
-    ("add a x, add a y, add a x", "new new known", "1 a x queued, 2 a y queued"),
+    # Unless it was the same file, changed in place so soon that it was half a copy.
+    ("add a x, add a y, add a x", "new new new", "1 a x queued, 2 a y quarantined"),
+    ("add a x, wait a, wait a, add a y", "new new", "1 a x quarantined, 2 a y queued"),
+    ("add a x, add b x, wait a, add a y", "new duplicate new", "1 a x queued, 2 a y queued"),
     # A limit that was raised lets a refused file in, under its row; one that was lowered takes nothing back.
     ("refuse a, add a x", "new", "1 a x queued"),
     ("add a x, wait b, refuse b", "new", "1 a x queued, 2 b None quarantined"),

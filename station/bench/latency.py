@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
+from station.bell import Bell
 from station.bench.alone import alone
 from station.bench.fields import Fields
 from station.bench.rows import Latency, Way, spread
@@ -24,7 +25,6 @@ from station.demo.camera import write_in_pieces
 from station.engines import Option
 from station.pipeline import Result
 from station.settings import Settings
-from station.watching import Bell
 
 _PIECES, _PAUSE_SECONDS = 4, 0.05  # of a file that is written in place
 _IDLE_SECONDS = (0.1, 0.6)  # between a row and the next file, drawn anew each time

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
+from station.bell import Bell
 from station.bench.alone import alone
 from station.bench.rows import Machine
 from station.contract.analysis import Scale
@@ -28,7 +29,6 @@ from station.processor import this_processor
 from station.registry import plans_folder
 from station.selection import choose, try_one
 from station.settings import Camera, Database, Engine, Settings
-from station.watching import Bell
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,10 @@ class Strict:
 
     def trouble(self, sentence: str) -> None:
         self._note(sentence)
+
+    def disk(self, problem: str | None) -> None:
+        if problem:
+            self._note(problem)
 
     def check(self) -> None:
         """Raise EngineError with what went wrong first."""

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from station.contract.errors import StationError
+from station.journal import say
 from station.printing import printable
 
 # name -> what `station --help` says of it; the module of that name in this folder holds the command `command`
@@ -20,8 +21,14 @@ COMMANDS = {
     "segment": "Count the white cells of single pictures, without a database.",
     "report": "Sum up a day.",
     "status": "Say what the station knows: queue, waiting and quarantined files, model.",
-    "doctor": "Look over camera folder, model and engines.",
+    "reconcile": "Hold the camera folder against the database: is every picture accounted for?",
+    "explain": "Say where an image came from and what made its number.",
+    "replay": "Analyse an image again and say whether the result is the same.",
+    "doctor": "Look the whole station over, and say what to do.",
     "model": "List, install, activate and roll back models.",
+    "backup": "Copy the database, verified, while the station runs.",
+    "restore": "Put a backup in the place of the database.",
+    "prune": "Remove what is old: masks first, whole pictures only when asked.",
     "bench": "Measure how fast this machine counts, on every engine.",
     "demo": "Let a simulated camera fill a folder and count its painted fields.",
 }
@@ -47,12 +54,12 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except StationError as failure:
-            click.echo(f"error: {printable(str(failure))}", err=True)
+            say(f"error: {printable(str(failure))}", err=True)
             sys.exit(failure.exit_code)
         except OSError as failure:
             if failure.errno == errno.EPIPE:  # click ends quietly where nobody reads on
                 raise
-            click.echo(f"error: {failure.strerror or failure}: {failure.filename or 'the output'}", err=True)
+            say(f"error: {failure.strerror or failure}: {failure.filename or 'the output'}", err=True)
             sys.exit(1)
 
 

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from station.bell import Bell
 from station.cli.context import models_folder, now_utc, progress, reading, show, writing
 from station.cli.run import Lines, station_for
 from station.commission import commission
@@ -24,7 +25,6 @@ from station.demo.smear import demo_fields
 from station.pipeline import Failure, Result
 from station.reports import render, summarise
 from station.settings import Camera, Database, Settings
-from station.watching import Bell
 
 _CELL_DIAMETER_PX = 120.0
 _PIECES, _PAUSE_SECONDS = 8, 0.04

@@ -9,9 +9,10 @@ import click
 from rich.console import Console
 
 from station.cli.context import CellDiameter, models_folder, progress, trying, writing
-from station.commission import commission, remember_folder
+from station.commission import check_database_place, commission, remember_folder
 from station.contract.errors import SettingsError
 from station.engines import AUTO, ENGINES
+from station.places import kind_of
 from station.settings import Settings, parse_settings, read_settings
 
 _TEMPLATE = """\
@@ -58,6 +59,7 @@ def command(
         settings = _written(path, camera, cell_diameter, time_zone or "UTC", engine or AUTO)
     if not settings.camera.folder.is_dir():
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; mount or make it first")
+    check_database_place(settings.database.path, kind_of(settings.database.path.parent))
     with progress(Console(stderr=True)) as bar, writing(settings, create=True) as store:
         # An empty one that was there already may be what lies below a share that is not mounted.
         if is_ours or any(settings.camera.folder.iterdir()):

@@ -12,19 +12,21 @@ from time import monotonic
 
 import click
 
+from station.bell import Bell
 from station.cli.context import config_option, models_folder, now_utc, settings_of, writing
-from station.commission import commission
+from station.commission import check_database_place, commission, silence
 from station.contract.errors import SettingsError
 from station.daemon import Station, Watcher, assemble, run, run_once
 from station.database.lock import RunLock
 from station.database.store import Store
 from station.engines import Option
 from station.intake import TickResult
+from station.journal import say
 from station.notify import Notify, notifier
 from station.pipeline import Failure, Result
+from station.places import kind_of
 from station.printing import printable
 from station.settings import Settings
-from station.watching import Bell
 
 _TRIAL_SECONDS = 120  # that an engine may take to open and to prove itself
 
@@ -46,10 +48,11 @@ def command(config: Path | None, once: bool) -> None:
     settings = settings_of(config)
     if not settings.camera.folder.is_dir():
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; is the share mounted?")
+    check_database_place(settings.database.path, kind_of(settings.database.path.parent))
     stop, bell = threading.Event(), Bell()
     _stop_on_signals(stop)
     with RunLock(settings.database.path, clock=now_utc), writing(settings, create=True) as store:
-        lines = Lines(click.echo)
+        lines = Lines(say)
         commission(store, settings, models_folder(settings), step=lines.trying)
         station = station_for(settings, store, bell, lines)
         try:
@@ -67,9 +70,16 @@ def command(config: Path | None, once: bool) -> None:
 
 def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher) -> Station:
     """A station of this process, with its line to systemd."""
-    worker = f"pid {os.getpid()}"
     return assemble(
-        settings, store, watcher, worker=worker, clock=now_utc, monotonic=monotonic, notify=notifier(), bell=bell
+        settings,
+        store,
+        watcher,
+        worker=f"pid {os.getpid()}",
+        clock=now_utc,
+        monotonic=monotonic,
+        notify=notifier(),
+        bell=bell,
+        silent=silence(kind_of(settings.camera.folder)),
     )
 
 
@@ -84,7 +94,7 @@ def _stop_on_signals(stop: threading.Event) -> None:
 def _list_open(store: Store) -> int:
     items = store.open_items()
     for item in items:
-        click.echo(printable(f"{item.status}: {item.path}: {item.reason or 'not done yet'}"))
+        say(printable(f"{item.status}: {item.path}: {item.reason or 'not done yet'}"))
     return 1 if items else 0
 
 
@@ -92,7 +102,7 @@ class Lines:
     """One plain line per event, for a terminal and for the journal alike."""
 
     def __init__(self, echo: Callable[[str], None], notify: Notify | None = None) -> None:
-        self._print, self._degraded = echo, ""
+        self._print, self._degraded, self._full = echo, "", False
         self._notify = notify or notifier()
 
     def _echo(self, line: str) -> None:
@@ -106,7 +116,7 @@ class Lines:
                 self._echo(f"{outcome.reason}: {outcome.path} holds a picture that is known already")
         if (result.degraded or "") != self._degraded:
             self._degraded = result.degraded or ""
-            self._echo(f"degraded: {self._degraded}" if self._degraded else "the camera folder is seen again")
+            self._echo(f"degraded: {self._degraded}" if self._degraded else "the camera folder is seen as before")
 
     def done(self, result: Result) -> None:
         count = result.analysis.wbc_count
@@ -120,6 +130,11 @@ class Lines:
 
     def trouble(self, sentence: str) -> None:
         self._echo(f"degraded: {sentence}")
+
+    def disk(self, problem: str | None) -> None:
+        if self._full != (problem is not None):
+            self._full = problem is not None
+            self._echo(f"degraded: {problem}" if problem else "there is room on the disk of the database again")
 
     def trying(self, option: Option) -> None:
         """Before the first picture; systemd is asked for patience, since a trial may take a while."""

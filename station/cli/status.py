@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -10,13 +12,18 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
+from station.calibration import CAMERA_SCALE
 from station.cli.context import config_option, now_utc, reading, settings_of, show
 from station.commission import folder_problem
-from station.daemon import CAMERA_SCALE, ENGINE_TROUBLE
-from station.database.records import Fact
+from station.daemon import CLOCK_TROUBLE, ENGINE_TROUBLE
+from station.database.records import Fact, OpenItem
+from station.places import free_bytes
 from station.printing import printable
 from station.selection import choose, gpu_trouble
 from station.settings import Camera
+from station.vitals import Disk
+
+_MOST_LISTED = 50  # of each status, for a reader
 
 
 @click.command("status")
@@ -34,8 +41,9 @@ def command(config: Path | None, as_json: bool) -> None:
         counts, items = store.counts_by_status(), store.open_items()
         model, scale = store.active_model(), store.fact(CAMERA_SCALE)
         trials = store.trials(model.sha256) if model else ()
-        trouble = store.fact(ENGINE_TROUBLE)
+        trouble, clock = store.fact(ENGINE_TROUBLE), store.fact(CLOCK_TROUBLE)
         problem = folder_problem(store, settings.camera.folder)
+    full = Disk(settings.database.path, settings.limits.min_free_mb * 1e6, free_bytes).problem()
     choice = choose(trials, settings.engine) if trials else None
     trouble = trouble or gpu_trouble(trials, settings.engine)
     if as_json:
@@ -43,6 +51,7 @@ def command(config: Path | None, as_json: bool) -> None:
             {"path": i.path, "status": i.status, "reason": i.reason, "since": i.since.isoformat()} for i in items
         ]
         known = {"model": model.name if model else None, "camera_cell_diameter_px": scale, "degraded": problem}
+        known |= {"disk": full, "clock": clock}
         engine = {"engine": str(choice.option) if choice else None, "engine_reason": choice.reason if choice else None}
         click.echo(json.dumps({"counts": counts, "open": open_items} | known | engine | {"engine_trouble": trouble}))
         return
@@ -52,15 +61,29 @@ def command(config: Path | None, as_json: bool) -> None:
     if choice:
         console.print(f"engine: {choice.option}, {choice.reason}", soft_wrap=True, highlight=False)
     console.print(f"cell diameter: {_diameter(settings.camera, scale)}", highlight=False)
-    for sentence in filter(None, (problem, trouble)):
+    for sentence in filter(None, (problem, full, trouble, clock)):
         console.print(f"degraded: {sentence}", soft_wrap=True)
     if model and not Path(model.path).is_file():
         console.print(f"degraded: the model's file {model.path} is missing; install it again", soft_wrap=True)
     if items:
         table = Table("status", Column("picture", overflow="fold", min_width=28), "for", "reason")
-        for item in items:
+        listed = _longest_of_each(items)
+        for item in listed:
             table.add_row(item.status, printable(item.path), _duration(now_utc(), item.since), item.reason or "")
         show(table)
+        if len(listed) < len(items):
+            console.print(f"and {len(items) - len(listed)} more; --json lists all", highlight=False)
+
+
+def _longest_of_each(items: Iterable[OpenItem]) -> list[OpenItem]:
+    """Some of each status: thousands may be queued, among which the few that wait or are refused would drown."""
+    so_far: Counter[str] = Counter()
+    listed = []
+    for item in items:
+        so_far[item.status] += 1
+        if so_far[item.status] <= _MOST_LISTED:
+            listed.append(item)
+    return listed
 
 
 def _diameter(camera: Camera, settled: Fact) -> str:

@@ -155,6 +155,8 @@ def _next_marker(data: bytes, at: int, scanned: bool) -> tuple[int, int]:
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _SAMPLE_FORMAT = 254, 256, 257, 258, 339
 _STRIPS, _TILES = (273, 279), (324, 325)  # positions, lengths
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+_TILE_STEP, _MODEST_TILE = 16, 1 << 22  # sides are multiples of the one, px; a tile of the other is no burden, px
 _THUMBNAIL_OR_MASK = 0b101
 _SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating point", 4: "unsigned"}
 
@@ -169,6 +171,7 @@ def _read_tiff(data: bytes) -> Header:
     _check_samples(tiff, page)
     _check_strips(tiff, page)
     width, height = (tiff.number(page.get(tag)) for tag in (_WIDTH, _HEIGHT))
+    _check_tiles(tiff, page, (width + _TILE_STEP) * (height + _TILE_STEP))
     return Header("tiff", width, height, len(directories), capture_time(tiff, page))
 
 
@@ -188,6 +191,13 @@ def _check_strips(tiff: Tiff, page: Directory) -> None:
     if len(lengths) == len(starts):
         demand(tiff.data, int(lengths.max()))  # first alone: the sum of two claims could pass 64 bits
         demand(tiff.data, int((starts + lengths).max()))
+
+
+def _check_tiles(tiff: Tiff, page: Directory, needed: int) -> None:
+    """A decoder makes room for a whole tile, however small the picture (of `needed` pixels) is."""
+    width, height = (tiff.number(page.get(tag)) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
+    if width * height > max(needed, _MODEST_TILE):
+        raise ImageError(f"is damaged: its TIFF tiles of {width} x {height} pixels are far larger than the picture")
 
 
 # What is not a picture, by its name.

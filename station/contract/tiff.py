@@ -81,7 +81,8 @@ class Tiff:
             raise ImageError(f"is damaged: a TIFF directory claims {count} entries")
         start, size = at + struct.calcsize(count_layout), struct.calcsize("<" + entry)
         following = unpack(self._pointer, self.data, start + count * size)[0]
-        return dict(self._entry(entry, start + k * size) for k in range(count)), following
+        entries = [self._entry(entry, start + k * size) for k in range(count)]
+        return dict(reversed(entries)), following  # the first of a tag counts, as for decoders: what they make room for
 
     def _entry(self, layout: str, at: int) -> tuple[int, Entry]:
         tag, kind, count = unpack(self.order + layout, self.data, at)

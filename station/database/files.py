@@ -12,28 +12,33 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from station.database.records import Added, FileStamp, KnownFile, NewImage, Status
+from station.database.records import SUPERSEDED, Added, FileStamp, KnownFile, NewImage, Status
 from station.database.tables import File, Image, ImagePath
+
+SUPERSEDED_WITHIN = timedelta(minutes=10)
 
 
 def add_image(session: Session, new: NewImage, now: datetime) -> Added:
     """A whole picture: queued if its content is new, else one more path of the image that holds it."""
     file = session.get(File, new.path)
-    placeholder = _placeholder(file)
+    placeholder, former = _placeholder(file), _former(session, file, new.stamp)
     row = session.scalar(select(Image).where(Image.sha256 == new.sha256))
     if row is not None and placeholder is not None:
         _replace(session, placeholder, row)
+    if file is not None and former is not None and former is not row:
+        _supersede(session, former, file, now)
     if row is None or row.status == "quarantined":
         row = row or placeholder or Image()
         row.path, row.sha256, row.slide = new.path, new.sha256, new.slide
         row.captured_at, row.ingested_at, row.next_attempt_at = new.captured_at, now, None
+        row.clock_differs = new.clock_differs
         row.attempts = row.deaths = 0
         _become(row, "queued", None, now)
         kind: Literal["new", "known", "duplicate"] = "new"
     else:
         kind = "known" if _has_path(session, row, new.path) else "duplicate"
     file = file or File(path=new.path, rung=False)
-    file.rung = file.rung or new.rung
+    file.rung, file.former_id = file.rung or new.rung, None
     _link(session, row, file, new.stamp, now)
     return Added(kind, row.id)
 
@@ -50,6 +55,8 @@ def note_not_a_picture(
 ) -> None:
     """A file that is not whole (`waiting`), or gives no picture (`quarantined`), with the reason."""
     file = session.get(File, path) or File(path=path, rung=False)
+    former = _former(session, file if file.image_id else None, stamp)
+    file.former_id = former.id if former else None
     row = _placeholder(file) or Image(path=path, slide=slide, ingested_at=now, status="")
     row.captured_at = written_at(stamp)
     _become(row, status, reason, now)
@@ -86,6 +93,27 @@ def _replace(session: Session, placeholder: Image, row: Image) -> None:
     session.flush()
     session.delete(placeholder)
     session.flush()
+
+
+def _former(session: Session, file: File | None, stamp: FileStamp) -> Image | None:
+    """The picture that this file held before it was changed in place; none for another file of that name."""
+    if file is None or file.inode != stamp.inode:
+        return None
+    if file.image.sha256 is not None:
+        return file.image
+    return session.get(Image, file.former_id) if file.former_id is not None else None
+
+
+def _supersede(session: Session, half: Image, file: File, now: datetime) -> None:
+    """Put aside what a file held before it was changed in place, if that was so soon that it was half a copy.
+
+    A program that sets the final size first and pauses leaves a picture with a black band, which nothing tells from a
+    whole one.
+    """
+    elsewhere = select(File.path).where(File.image_id == half.id, File.path != file.path).limit(1)
+    if abs(now - half.ingested_at) <= SUPERSEDED_WITHIN and session.scalar(elsewhere) is None:
+        _become(half, "quarantined", SUPERSEDED, now)
+        half.worker = half.next_attempt_at = None
 
 
 def _become(row: Image, status: Status, reason: str | None, now: datetime) -> None:

@@ -19,7 +19,7 @@ class RunLock:
     """
 
     def __init__(self, database: Path, *, clock: Callable[[], datetime]) -> None:
-        self._path = database.with_name(database.name + ".lock")
+        self._path = _file(database)
         self._clock = clock
         self._handle = -1
 
@@ -32,9 +32,9 @@ class RunLock:
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as cause:
-            holder = os.pread(self._handle, 200, 0).decode(errors="replace").strip() or "unknown"
+            other = _words(self._handle)
             os.close(self._handle)
-            raise DatabaseError(f"another station runs on this database already ({holder}); stop it first") from cause
+            raise DatabaseError(f"another station runs on this database already ({other}); stop it first") from cause
         who = f"process {os.getpid()} on {socket.gethostname()} since {self._clock().isoformat(timespec='seconds')}\n"
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, who.encode(), 0)
@@ -44,3 +44,29 @@ class RunLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._handle)
+
+
+def holder(database: Path) -> str | None:
+    """The station that runs on a database, in the words of its lock file; none if nobody holds the lock.
+
+    Asked for by a shared lock, which is given back at once.
+    """
+    try:
+        handle = os.open(_file(database), os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _words(handle)
+    finally:
+        os.close(handle)
+    return None
+
+
+def _file(database: Path) -> Path:
+    return database.with_name(database.name + ".lock")
+
+
+def _words(handle: int) -> str:
+    return os.pread(handle, 200, 0).decode(errors="replace").strip() or "unknown"

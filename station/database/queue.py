@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 
 from station.contract.errors import DatabaseError
-from station.database.records import AnalysisRecord, Lease, StoredCell
+from station.database import history
+from station.database.records import SUPERSEDED, AnalysisRecord, Lease, StoredCell
 from station.database.tables import Analysis, CellRow, File, Image, MaskRow
 
 MOST_DEATHS = 3  # a picture that was alone in work when the station died so often is put aside
@@ -20,6 +21,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(minutes=10), timedelta(hours=24)
 
 def release(session: Session, now: datetime) -> None:
     """Give back what a station that died had in hand: only one works on a database, so all leases are dead."""
+    history.end_all(session, "died", now)
     for image in session.scalars(select(Image).where(Image.status == "leased")):
         image.status, image.worker, image.since = "queued", None, now
         image.deaths += image.attempts > 1  # the first time it was one of several: which one was it?
@@ -37,27 +39,37 @@ def lease(session: Session, worker: str, most: int, now: datetime, *, fresh_only
     for image in chosen:
         image.status, image.worker, image.since = "leased", worker, now
         image.attempts += 1
-    return [Lease(i.id, _paths(session, i), i.sha256 or "", i.attempts) for i in chosen]
+    history.begin(session, [image.id for image in chosen], worker, now)
+    return [Lease(i.id, _paths(session, i), i.sha256 or "", i.attempts, i.clock_differs) for i in chosen]
 
 
 def give_back(session: Session, image_id: int, now: datetime) -> None:
     """The attempt did not take place."""
     image = _image(session, image_id)
-    image.status, image.worker, image.since = "queued", None, now
+    history.end(session, image_id, "given back", now)
     image.attempts -= 1
+    if image.reason != SUPERSEDED:
+        image.status, image.worker, image.since = "queued", None, now
 
 
 def fail(session: Session, image_id: int, reason: str, now: datetime) -> None:
     """The picture gave no result: put aside, and tried again after a pause that doubles up to a day."""
-    _put_aside(_image(session, image_id), reason, now)
+    image = _image(session, image_id)
+    history.end(session, image_id, "failed", now, reason)
+    if image.reason != SUPERSEDED:
+        _put_aside(image, reason, now)
 
 
 def save(session: Session, record: AnalysisRecord, now: datetime) -> None:
     """Count, cells, masks and status of one image. The same analysis twice is kept once."""
     state = {"status": "done", "reason": None, "worker": None, "since": now, "next_attempt_at": None}
-    found = session.execute(update(Image).where(Image.id == record.image_id).values(state).returning(Image.id))
-    if found.first() is None:
-        raise _no_image(record.image_id)
+    whole = Image.reason.is_distinct_from(SUPERSEDED)
+    done = update(Image).where(Image.id == record.image_id, whole).values(state).returning(Image.id)
+    if session.execute(done).first() is None:
+        _image(session, record.image_id)  # superseded while it was analysed, or not there at all
+        history.end(session, record.image_id, "failed", now, SUPERSEDED)
+        return
+    history.end(session, record.image_id, "done", now)
     if (row_id := session.scalar(_new_analysis(record, now))) is None:
         return
     masks = {"labels_png": record.labels_png, "cells_png": record.cells_png}
@@ -90,12 +102,8 @@ def _put_aside(image: Image, reason: str, now: datetime) -> None:
 def _image(session: Session, image_id: int) -> Image:
     image = session.get(Image, image_id)
     if image is None:
-        raise _no_image(image_id)
+        raise DatabaseError(f"there is no image {image_id} in the database")
     return image
-
-
-def _no_image(image_id: int) -> DatabaseError:
-    return DatabaseError(f"there is no image {image_id} in the database")
 
 
 def _columns(cell: StoredCell) -> dict[str, object]:

@@ -9,6 +9,12 @@ from typing import Literal, TypeAlias
 Status: TypeAlias = Literal["waiting", "queued", "leased", "done", "quarantined"]
 STATUSES: tuple[Status, ...] = ("waiting", "queued", "leased", "done", "quarantined")
 
+# How an attempt ended: `given back` did not take place, `died` is the station's own end.
+End: TypeAlias = Literal["done", "failed", "given back", "died"]
+
+# The reason of a picture that turned out to be half of the one that its file holds now; it leaves every total.
+SUPERSEDED = "superseded"
+
 # A fact: what the station remembers about itself, as JSON can hold it.
 Fact: TypeAlias = str | int | float | list[int] | list[float] | None
 
@@ -42,6 +48,7 @@ class NewImage:
     slide: str
     captured_at: datetime  # aware
     rung: bool  # whether an event announced it, or a look at the folder found it
+    clock_differs: bool = False  # whether captured_at cannot be true by the station's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Lease:
     paths: tuple[str, ...]  # where it was seen and not seen replaced; the first is that of its row
     sha256: str
     attempt: int  # 1 for the first
+    clock_differs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,97 @@ class ImageResult:
     cell_diameter_px: float | None
     model: str | None
     engine: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPath:
+    """A name under which a content was seen."""
+
+    path: str
+    first_seen: datetime
+    rung: bool | None  # whether an event announced it; None where the path holds other content now
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An image handed out for analysis."""
+
+    number: int  # 1 for the first
+    worker: str
+    begun_at: datetime
+    ended_at: datetime | None
+    outcome: str | None  # an `End`; None while it is under way
+    reason: str | None
+    package_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnalysis:
+    """One analysis as the database keeps it, without its masks. Lengths in camera px."""
+
+    analysis_id: int
+    created_at: datetime
+    model_sha256: str
+    model: str
+    engine: str
+    settings_sha256: str
+    package_version: str
+    cell_diameter_px: float
+    cell_diameter_source: str
+    flags: tuple[str, ...]
+    seconds: dict[str, float]
+    width: int
+    height: int
+    wbc_count: int
+    wbc_count_inside: int
+    cells: tuple[StoredCell, ...]
+    has_masks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that is known of an image; attempts and analyses with the oldest first."""
+
+    image_id: int
+    path: str
+    sha256: str | None
+    slide: str
+    captured_at: datetime
+    ingested_at: datetime
+    status: str
+    reason: str | None
+    since: datetime
+    paths: tuple[SeenPath, ...]
+    attempts: tuple[Attempt, ...]
+    analyses: tuple[StoredAnalysis, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedFile:
+    """What a path held when it was looked at last."""
+
+    image_id: int
+    stamp: FileStamp
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedImage:
+    """What became of an image."""
+
+    path: str
+    status: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The whole database, as far as a folder can be held against it."""
+
+    files: dict[str, AuditedFile]  # by path
+    images: dict[int, AuditedImage]  # by number
+    uncounted: tuple[int, ...]  # images that are done and have no analysis
+    miscounted: tuple[tuple[int, int, int], ...]  # done image, count of an analysis, number of its cells
+    maskless: tuple[tuple[int, datetime], ...]  # done image, when the analysis was made that has no masks
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -11,14 +11,17 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from station.contract.errors import DatabaseError
-from station.database import files, installed, queue, results, trials
+from station.database import arrivals, files, history, installed, queue, results, retention, trials
+from station.database.arrivals import Arrivals
 from station.database.connection import READING, in_words, open_engine
 from station.database.records import (
     Added,
     AnalysisRecord,
+    Audit,
     EngineTrial,
     Fact,
     FileStamp,
+    History,
     ImageResult,
     KnownFile,
     Lease,
@@ -26,6 +29,7 @@ from station.database.records import (
     OpenItem,
     StoredModel,
 )
+from station.database.retention import OldImage, OldMasks
 from station.database.schema import check, migrate, newest
 from station.database.tables import FactRow
 
@@ -173,6 +177,65 @@ class Store:
         """Every image that is not done, the longest first."""
         with self._reading() as session:
             return results.open_items(session)
+
+    def arrivals(self, since: datetime, most: int = 20) -> Arrivals:
+        """The `most` newest files, how many images came since a moment, and how many there are."""
+        with self._reading() as session:
+            return arrivals.arrivals(session, since, most)
+
+    def complaints(self, *, thorough: bool = False) -> list[str]:
+        """What SQLite finds wrong with its pages; nothing where they are whole. Reads the whole file."""
+        with self._reading() as session:
+            return arrivals.complaints(session, thorough=thorough)
+
+    def images_named(self, paths: Sequence[str]) -> list[int]:
+        """The images that were seen under one of these paths; the one that it holds now comes first."""
+        with self._reading() as session:
+            return history.named(session, paths)
+
+    def images_hashed(self, start: str) -> list[int]:
+        """The images whose content hash begins with these hex digits."""
+        with self._reading() as session:
+            return history.hashed(session, start)
+
+    def history(self, image_id: int) -> History | None:
+        """All that is known of an image; None where there is no such image."""
+        with self._reading() as session:
+            return history.history(session, image_id)
+
+    def masks(self, analysis_id: int) -> tuple[bytes, bytes] | None:
+        """(labels, cells) of an analysis as PNG; None where they were pruned."""
+        with self._reading() as session:
+            return history.masks(session, analysis_id)
+
+    def audit(self) -> Audit:
+        """All that a folder can be held against, in one consistent state."""
+        with self._reading() as session:
+            return history.audit(session)
+
+    # Retention
+
+    def old_masks(self, before: datetime) -> list[OldMasks]:
+        """Masks of analyses made before a moment, the oldest first."""
+        with self._reading() as session:
+            return retention.old_masks(session, before)
+
+    def remove_masks(self, analysis_ids: Sequence[int], before: datetime) -> None:
+        """Take the masks of these analyses away, and remember that those made before a moment are gone."""
+        with self._writing() as session:
+            retention.remove_masks(session, analysis_ids, before, self._clock())
+
+    def old_images(self, before: datetime) -> list[OldImage]:
+        """Counted images captured before a moment."""
+        with self._reading() as session:
+            return retention.old_images(session, before)
+
+    def remove_images(self, image_ids: Sequence[int], before: datetime) -> None:
+        """Take these images and their counts away, and remember that those captured before a moment are gone."""
+        with self._writing() as session:
+            retention.remove_images(session, image_ids, before, self._clock())
+
+    # Facts
 
     def fact(self, name: str) -> Fact:
         """What the station remembers under this name; None if nothing."""

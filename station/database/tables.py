@@ -52,6 +52,7 @@ class Image(Row):
     deaths: Mapped[int] = mapped_column(default=0)  # of the station, while this image was alone in work
     worker: Mapped[str | None]
     next_attempt_at: Mapped[datetime | None]
+    clock_differs: Mapped[bool] = mapped_column(default=False)  # captured_at and the station's clock do not agree
 
     paths: Mapped[list[ImagePath]] = relationship(cascade="all, delete-orphan", passive_deletes=True)
 
@@ -78,8 +79,24 @@ class File(Row):
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
     rung: Mapped[bool]
     next_look_at: Mapped[datetime | None]
+    former_id: Mapped[int | None]  # the picture that it held before it was changed in place, while it holds none
 
     image: Mapped[Image] = relationship()
+
+
+class AttemptRow(Row):
+    """An image handed out for analysis. The outcome is missing while it is under way."""
+
+    __tablename__ = "attempts"
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)  # 1 for the first, also of those that were given back
+    worker: Mapped[str]
+    begun_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    reason: Mapped[str | None]
+    package_version: Mapped[str]
 
 
 class Analysis(Row):

@@ -79,9 +79,10 @@ class Summary:
     @property
     def slides(self) -> tuple[tuple[str, int, int], ...]:
         """(slide, pictures counted, white cells), by name."""
-        names = sorted({line.slide for line in self.counted})
-        lines = {name: [line for line in self.counted if line.slide == name] for name in names}
-        return tuple((name, len(own), sum(line.wbc_count or 0 for line in own)) for name, own in lines.items())
+        own: dict[str, list[int]] = {}
+        for line in self.counted:
+            own.setdefault(line.slide, []).append(line.wbc_count or 0)
+        return tuple((name, len(counts), sum(counts)) for name, counts in sorted(own.items()))
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -1,0 +1,72 @@
+"""The camera's one scale: told, computed from the size of a pixel, or settled once from its first pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from station.contract.analysis import Scale
+from station.contract.errors import ImageError
+from station.contract.imaging import RGB
+from station.contract.scale import estimate
+from station.database.store import Store
+from station.pipeline import load
+from station.registry import Loaded, told_scale
+from station.settings import Settings
+
+CAMERA_SCALE = "camera_cell_diameter_px"  # the fact that freezes an estimated scale ...
+CAMERA_ESTIMATES = "camera_cell_diameter_estimates"  # ... and what the pictures before that told, px
+
+_SETTLING_PICTURES = 5  # with a white cell, from which an unknown scale is settled
+
+
+def scale_of(
+    store: Store, settings: Settings, paths: Iterable[Path], model: Loaded, settled: Callable[[float], None]
+) -> Callable[[RGB], Scale]:
+    """The scale of every picture. Where it is not known yet, the pictures at `paths` are asked for it.
+
+    `settled` is called when it is frozen, with the cells' diameter, px.
+    """
+    told = told_scale(settings.camera, model.manifest.scale)
+    if told is not None:
+        return lambda _image: told
+    frozen = store.fact(CAMERA_SCALE)
+    if isinstance(frozen, int | float):
+        scale: Scale | None = Scale(float(frozen), "camera")
+    else:
+        scale = _settle(store, settings, paths, model, settled)
+    if scale is not None:
+        return lambda _image: scale
+    unknown = Scale(model.manifest.scale.default_camera_diameter_px, "default")
+    return lambda _image: unknown
+
+
+def _settle(
+    store: Store, settings: Settings, paths: Iterable[Path], model: Loaded, settled: Callable[[float], None]
+) -> Scale | None:
+    """The median of what the first pictures tell; with enough of them it is frozen, and order matters no more."""
+    known = store.fact(CAMERA_ESTIMATES)
+    found = list(known) if isinstance(known, list) else []
+    found += _estimates(paths, settings.limits.max_megapixels, model)
+    if not found:
+        return None
+    diameter_px = sorted(found)[len(found) // 2]
+    store.record_fact(CAMERA_ESTIMATES, found)
+    if len(found) < _SETTLING_PICTURES:
+        return Scale(diameter_px, "estimated")
+    store.record_fact(CAMERA_SCALE, diameter_px)
+    settled(diameter_px)
+    return Scale(diameter_px, "camera")
+
+
+def _estimates(paths: Iterable[Path], max_megapixels: float, model: Loaded) -> list[float]:
+    found = []
+    for path in paths:
+        try:
+            picture = load(path, max_megapixels)
+        except ImageError:
+            continue  # told when its turn comes to be analysed
+        scale = estimate(picture.image, model.manifest, model.engine)
+        if scale.source == "estimated":
+            found.append(scale.cell_diameter_px)
+    return found

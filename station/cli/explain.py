@@ -1,0 +1,109 @@
+"""`station explain`: where an image came from, and what made its number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from station.cli.context import config_option, reading, settings_of
+from station.database.records import Attempt, History, SeenPath, StoredAnalysis, StoredCell
+from station.ledger import find, masks_state, pruned_before
+from station.printing import printable
+
+
+@click.command("explain")
+@click.argument("image")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def command(image: str, config: Path | None, as_json: bool) -> None:
+    """Say where IMAGE came from, every attempt at it, and what made its number: model, engine, settings, version.
+
+    IMAGE is its number, a path under which it was seen, or the first six or more hex digits of its content hash. Times
+    are UTC.
+
+    \b
+    Example:
+      station explain 17
+      station explain /srv/leica/S-17/Image_0001.bmp --json
+      station explain 3fa9c1
+    """
+    settings = settings_of(config)
+    with reading(settings) as store:
+        history, pruned = find(image, store, settings.camera.folder), pruned_before(store)
+    if as_json:
+        click.echo(json.dumps(_as_json(history, pruned)))
+        return
+    for line in _lines(history, pruned):
+        click.echo(printable(line))
+
+
+def _as_json(history: History, pruned: datetime | None) -> dict[str, Any]:
+    analyses = [asdict(one) | {"masks": masks_state(one, pruned)} for one in history.analyses]
+    told: dict[str, Any] = _told(asdict(history) | {"analyses": analyses})
+    return told
+
+
+def _told(value: Any) -> Any:
+    """As JSON can hold it; whether masks are there is told by their state."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: _told(part) for name, part in value.items() if name != "has_masks"}
+    return [_told(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _lines(history: History, pruned: datetime | None) -> Iterator[str]:
+    yield f"image {history.image_id}, {history.path}"
+    yield f"  {history.status} since {_moment(history.since)}" + (f": {history.reason}" if history.reason else "")
+    yield f"  content: {history.sha256 or 'never was a whole picture'}"
+    yield f"  slide: {history.slide}"
+    yield f"  captured {_moment(history.captured_at)}, taken in {_moment(history.ingested_at)}"
+    yield from map(_path, history.paths)
+    yield from map(_attempt, history.attempts)
+    if history.analyses and not history.attempts:
+        yield "attempts: none written down, an earlier version did not keep them"
+    for analysis in history.analyses:
+        yield from _analysis(analysis, masks_state(analysis, pruned))
+
+
+def _path(seen: SeenPath) -> str:
+    found = {True: "announced by an event", False: "found by a look at the folder", None: "holds another picture now"}
+    return f"path {seen.path}: first seen {_moment(seen.first_seen)}, {found[seen.rung]}"
+
+
+def _attempt(attempt: Attempt) -> str:
+    ended = f"{attempt.outcome} {_moment(attempt.ended_at)}" if attempt.ended_at else "under way"
+    reason = f": {attempt.reason}" if attempt.reason else ""
+    begun = f"begun {_moment(attempt.begun_at)} by {attempt.worker}, version {attempt.package_version}"
+    return f"attempt {attempt.number}: {begun}; {ended}{reason}"
+
+
+def _analysis(analysis: StoredAnalysis, masks: str) -> Iterator[str]:
+    yield f"analysis of {_moment(analysis.created_at)}: {analysis.wbc_count} cells, {analysis.wbc_count_inside} inside"
+    yield f"  model: {analysis.model}, {analysis.model_sha256}"
+    yield f"  engine: {analysis.engine}"
+    yield f"  settings: {analysis.settings_sha256}"
+    yield f"  version: {analysis.package_version}"
+    yield f"  cell diameter: {analysis.cell_diameter_px:g} px ({analysis.cell_diameter_source})"
+    yield f"  picture: {analysis.width} x {analysis.height} px"
+    yield f"  flags: {', '.join(analysis.flags) or 'none'}"
+    yield f"  seconds: {', '.join(f'{step} {seconds:g}' for step, seconds in analysis.seconds.items())}"
+    yield f"  masks: {masks}"
+    yield from map(_cell, analysis.cells)
+
+
+def _cell(cell: StoredCell) -> str:
+    ratio = f", N:C {cell.nc_ratio:g}" if cell.nc_ratio is not None else ""
+    edge = ", at the edge" if cell.touches_edge else ""
+    area = f"{cell.area_px} px, nucleus {cell.nucleus_area_px} px"
+    return f"  cell {cell.cell_id} at ({cell.x:g}, {cell.y:g}): {area}{ratio}{edge}, confidence {cell.confidence:g}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,285 @@
+"""Keeping what a station knows: verified backups, restore, and pruning by age. Nothing here happens by itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeAlias
+
+from station.contract.errors import DatabaseError
+from station.database.backup import Contents, contents, damage, flush, fold, sizes, verified_copy, verify
+from station.database.backup import compact as compact_pages
+from station.database.lock import RunLock
+from station.database.records import FileStamp
+from station.database.retention import OldImage
+from station.database.schema import check, newest
+from station.database.store import Store
+from station.intake import FOLDER_IDENTITY
+from station.places import free_bytes
+from station.watching import look
+
+Clock: TypeAlias = Callable[[], datetime]
+Seconds: TypeAlias = Callable[[], float]
+
+LAST_BACKUP = "last_backup"  # a fact: when the last verified copy was made, ISO 8601
+
+_BESIDE = ("-wal", "-shm", "-journal")  # what SQLite would apply to any file of the database's name
+_ABANDONED = timedelta(days=1)  # so long after its last byte nobody writes on an unfinished copy
+_AT_ONCE = 500  # rows per transaction, so that a station that runs can write between two
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A verified copy that was made."""
+
+    path: Path
+    size: int  # bytes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Where the database that was there went, if one was, and what was wrong with it, if anything was."""
+
+    kept: Path | None
+    damage: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is older than `before`: analyses with masks, and images of which no file is in the camera folder."""
+
+    before: datetime
+    masks: tuple[int, ...]
+    mask_bytes: int
+    images: tuple[int, ...] = ()
+    still_there: int = 0  # images as old, of which a file is there: they would be counted again
+
+
+# Backup
+
+
+def back_up(database: Path, target: Path, *, spare_bytes: float, clock: Clock, monotonic: Seconds) -> Backup:
+    """A verified copy at `target` of a database that may be in use, which then knows when it was backed up.
+
+    `spare_bytes` stay free on the disk of the copy. The copy's folder is made, but not its parents: below a disk that
+    is not mounted they would be made elsewhere. Raises DatabaseError; then no copy is left.
+    """
+    made_at, began = clock(), monotonic()
+    if not database.exists():
+        raise DatabaseError(f"there is no database {database}; database.path names another")
+    if target.exists():
+        raise DatabaseError(f"{target} exists already; name another file")
+    with _named(target, "no copy of the database can be written there"):
+        target.parent.mkdir(exist_ok=True)
+        _need_room(target, sizes(database).used + spare_bytes)
+        verified_copy(database, target)
+        size = target.stat().st_size
+    # An older schema would be brought up to date by opening it, perhaps under the station that runs on it.
+    if check(database) == newest():
+        with closing(Store.open(database, clock=clock)) as store:
+            store.record_fact(LAST_BACKUP, made_at.isoformat())
+    return Backup(target, size, monotonic() - began)
+
+
+def backup_name(database: Path, now: datetime, occasion: str = "") -> str:
+    """`station-20261123T023000Z.db`; with an occasion a name that `remove_surplus` leaves alone."""
+    return f"{database.stem}{'-' * bool(occasion)}{occasion}-{_in_name(now)}.db"
+
+
+def remove_surplus(made: Path, database: Path, keep: int, now: datetime) -> tuple[Path, ...]:
+    """Remove the oldest backups of this database beside `made`, until with it `keep` are left; 0 keeps all.
+
+    `made` stays, and so does every file of another name, but for copies that were cut off more than a day ago.
+    """
+    ours = re.compile(rf"{re.escape(database.stem)}-\d{{8}}T\d{{6}}Z\.db(\.part)?")
+    with _named(made.parent, "an old backup cannot be removed"):
+        found = sorted(path for path in made.parent.iterdir() if ours.fullmatch(path.name) and path.is_file())
+        others = [path for path in found if path.suffix == ".db" and path != made]
+        surplus = others[: max(0, len(others) + 1 - keep)] if keep else []
+        for path in [*surplus, *(path for path in found if _is_abandoned(path, now))]:
+            path.unlink()
+    return tuple(surplus)
+
+
+def _is_abandoned(path: Path, now: datetime) -> bool:
+    return path.suffix == ".part" and now.timestamp() - path.stat().st_mtime > _ABANDONED.total_seconds()
+
+
+def _need_room(target: Path, needed: float) -> None:
+    if (free := free_bytes(target.parent)) < needed:
+        raise DatabaseError(
+            f"no room for a backup in {target.parent}: {free / 1e6:.0f} MB are free, {needed / 1e6:.0f} MB are needed; "
+            "make room there, or name another folder in backup.folder"
+        )
+
+
+# Restore
+
+
+def examine(backup: Path) -> Contents:
+    """Read a whole backup and say what it holds. Raises DatabaseError where it is damaged, or no station's."""
+    verify(backup)
+    if check(backup) is None:
+        raise DatabaseError(f"{backup} is an empty database; name a backup")
+    return contents(backup)
+
+
+def restore(backup: Path, database: Path, *, clock: Clock) -> Restored:
+    """Put a copy of `backup` in the place of `database`, which is kept beside it under another name.
+
+    Raises DatabaseError where a station runs on it, another program has it open, or the backup is no good; whatever
+    fails, `database` is then as it was.
+    """
+    if database.exists() and backup.samefile(database):
+        raise DatabaseError(f"{backup} is the database itself; name a backup")
+    with RunLock(database, clock=clock):
+        examine(backup)
+        staging = database.with_name(f"{database.name}.restoring")
+        aside = database.with_name(f"{database.name}.before-restore-{_in_name(clock())}.db")
+        try:
+            with _named(database, "is as it was, and not replaced"):
+                _remove_all(staging)
+                verified_copy(backup, staging)
+                Store.open(staging, clock=clock).close()  # WAL, and this package's schema
+                _hand_over(staging, database)
+                restored = _swap(staging, database, aside)
+        finally:
+            with suppress(OSError):  # what is left here does no harm, and goes with the next attempt
+                _remove_all(staging)
+        flush(database.parent)
+    return restored
+
+
+def _swap(staging: Path, database: Path, aside: Path) -> Restored:
+    """The only step that a reader sees is one rename; all before it is taken back where it fails."""
+    there = database.exists()
+    found = damage(database) if there else None
+    if there and found is None:
+        fold(database)
+    with ExitStack() as back:
+        if there:
+            aside.hardlink_to(database)
+            back.callback(aside.unlink)
+        for ending in _BESIDE:
+            log, kept = (path.with_name(path.name + ending) for path in (database, aside))
+            if log.exists():
+                _refuse_to_overwrite(kept)
+                log.rename(kept)
+                back.callback(kept.rename, log)
+        staging.replace(database)
+        back.pop_all()
+    return Restored(aside if there else None, found)
+
+
+def _hand_over(staging: Path, database: Path) -> None:
+    """Whoever restores, root perhaps, the file must belong to the station's user as before."""
+    there = database.exists()
+    before = (database if there else database.parent).stat()
+    if there:
+        staging.chmod(stat.S_IMODE(before.st_mode))
+    if os.geteuid() == 0:
+        os.chown(staging, before.st_uid, before.st_gid)
+
+
+def _refuse_to_overwrite(path: Path) -> None:
+    if path.exists():
+        raise DatabaseError(f"{path} exists already; move it away")
+
+
+def _remove_all(staging: Path) -> None:
+    """The copy, its log, and the copy that a change of its schema makes."""
+    for path in staging.parent.iterdir():
+        if path.name == staging.name or path.name.startswith((f"{staging.name}-", f"{staging.name}.")):
+            path.unlink()
+
+
+# Pruning
+
+
+def plan(store: Store, before: datetime, folder: Path | None = None) -> Plan:
+    """What is older than a moment: the masks, and with the camera `folder` also the images that left it.
+
+    An image of which a file is still there is never old: without its row it would be counted again. Raises
+    DatabaseError or FolderGone where the folder cannot be seen as the station saw it last.
+    """
+    masks = store.old_masks(before)
+    told = Plan(before, tuple(one.analysis_id for one in masks), sum(one.size for one in masks))
+    if folder is None:
+        return told
+    files = _files_in(folder, store)
+    moved = {(stamp.size, stamp.mtime_ns) for stamp in files.values()}  # a renamed file keeps these
+    old = store.old_images(before)
+    gone = tuple(image.image_id for image in old if not _is_there(image, files, moved))
+    return Plan(before, told.masks, told.mask_bytes, gone, len(old) - len(gone))
+
+
+def prune(store: Store, planned: Plan) -> None:
+    """Remove what was planned. A prune that is cut off leaves whole images, and goes on when it is called again."""
+    for some in _batches(planned.masks):
+        store.remove_masks(some, planned.before)
+    for some in _batches(planned.images):
+        store.remove_images(some, planned.before)
+
+
+def compact(database: Path) -> None:
+    """Give what pruning freed back to the disk. Raises DatabaseError without twice the room that its content takes.
+
+    Nobody may write meanwhile: the caller holds the lock.
+    """
+    needed, free = 2 * sizes(database).used, free_bytes(database.parent)
+    if free < needed:
+        raise DatabaseError(
+            f"{database} cannot be made smaller: that takes {needed / 1e6:.0f} MB on its disk, {free / 1e6:.0f} MB are "
+            "free; what was freed inside it is used again"
+        )
+    compact_pages(database)
+
+
+def growth(store: Store) -> float:
+    """Bytes of the database per 1,000 images, with all that hangs on them; 0 without images."""
+    images = sum(store.counts_by_status().values())
+    return 1000 * sizes(store.path).used / images if images else 0.0
+
+
+def _files_in(folder: Path, store: Store) -> dict[str, FileStamp]:
+    listing = look(folder.absolute())
+    if listing.unlisted:
+        raise DatabaseError(f"it is not known which images are still in {folder}: {'; '.join(listing.unlisted)}")
+    if store.fact(FOLDER_IDENTITY) not in (None, list(listing.identity)):
+        raise DatabaseError(
+            f"{folder} is another folder than the station saw last; is the share mounted? If it is right so, let "
+            "`station run --once` look at it first"
+        )
+    return listing.files
+
+
+def _is_there(image: OldImage, files: Mapping[str, FileStamp], moved: set[tuple[int, int]]) -> bool:
+    return any(path in files or (size, mtime_ns) in moved for path, size, mtime_ns in image.files)
+
+
+def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
+
+
+# Words
+
+
+def _in_name(now: datetime) -> str:
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
+@contextmanager
+def _named(path: Path, what: str) -> Iterator[None]:
+    """Turns what the system reports of a file into a DatabaseError that names it."""
+    try:
+        yield
+    except OSError as cause:
+        culprit = f": {os.fsdecode(cause.filename)}" if cause.filename else ""
+        raise DatabaseError(f"{path}: {what} ({cause.strerror or cause}{culprit})") from cause

@@ -1,0 +1,60 @@
+"""What a station watches of its machine while it runs: room on the disk of its database, and a clock that jumps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+LARGEST_DRIFT = timedelta(minutes=1)  # between two looks; a clock that is disciplined slews, it does not jump
+
+
+class Disk:
+    """The disk of the database. SQLite must not meet its end: what it cannot write then is lost work."""
+
+    def __init__(self, database: Path, least_bytes: float, free_bytes: Callable[[Path], int]) -> None:
+        """`least_bytes` must stay free, else nothing is taken in."""
+        self._folder, self._least_bytes, self._free_bytes = database.parent, least_bytes, free_bytes
+
+    def problem(self) -> str | None:
+        """Why nothing can be written, with the way out; none if there is room."""
+        try:
+            free = self._free_bytes(self._folder)
+        except OSError as cause:
+            return f"{self._folder}: its disk does not answer ({(cause.strerror or str(cause)).lower()})"
+        if free >= self._least_bytes:
+            return None
+        return (
+            f"{self._folder}: only {free / 1e6:.0f} MB are free, limits.min_free_mb = {self._least_bytes / 1e6:g}; "
+            "nothing is taken in until there is room; delete there what is not needed"
+        )
+
+
+class Clocks:
+    """The wall clock held against one that only runs forward."""
+
+    def __init__(self, clock: Callable[[], datetime], monotonic: Callable[[], float]) -> None:
+        """`clock` gives aware moments, `monotonic` seconds."""
+        self._clock, self._monotonic = clock, monotonic
+        self._wall, self._seconds = clock(), monotonic()
+
+    def now(self) -> datetime:
+        """The wall clock."""
+        return self._clock()
+
+    def jump(self) -> timedelta | None:
+        """By how much the wall clock was set since the last call; none if it just ran on."""
+        wall, seconds = self._clock(), self._monotonic()
+        drift = (wall - self._wall) - timedelta(seconds=seconds - self._seconds)
+        self._wall, self._seconds = wall, seconds
+        return drift if abs(drift) > LARGEST_DRIFT else None
+
+
+def jump_in_words(jump: timedelta, now: datetime) -> str:
+    """One sentence about a clock that was set."""
+    minutes = abs(jump) / timedelta(minutes=1)
+    way = "forward" if jump > timedelta(0) else "back"
+    return (
+        f"at {now:%Y-%m-%d %H:%M} UTC this machine's clock jumped {way} by {minutes:.0f} min; pictures taken in before "
+        "may stand under a wrong day"
+    )
