@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ def commission(
     if store.fact(PSEUDONYM_SALT) is None:
         store.record_fact(PSEUDONYM_SALT, secrets.token_hex(16))
     # An empty one may be what lies below a share that is not mounted; the first pictures will tell.
-    if store.fact(FOLDER_IDENTITY) is None and any(settings.camera.folder.iterdir()):
+    if store.fact(FOLDER_IDENTITY) is None and not is_empty(settings.camera.folder):
         remember_folder(store, settings.camera.folder)
     if (active := store.active_model()) is not None:
         try_again(active, store, settings.engine, step=step)
@@ -63,12 +64,18 @@ def remember_folder(store: Store, folder: Path) -> None:
 def folder_problem(store: Store, folder: Path) -> str | None:
     """Why the camera folder is not the one that was set up; none if it is, or if it holds anything at all."""
     try:
-        status, is_empty = folder.stat(), not any(folder.iterdir())
+        status, empty = folder.stat(), is_empty(folder)
     except OSError as cause:
         return f"{folder} cannot be seen ({(cause.strerror or str(cause)).lower()})"
-    if is_empty and folder_identity(store) not in (None, (status.st_dev, status.st_ino)):
+    if empty and folder_identity(store) not in (None, (status.st_dev, status.st_ino)):
         return f"{folder} is another folder, and empty; is the share mounted?"
     return None
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether nothing lies in a folder; one with many files is not listed for that."""
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
 
 
 def folder_identity(store: Store) -> tuple[int, int] | None:

@@ -14,6 +14,7 @@ from station.database.records import FileStamp
 
 PICTURES = frozenset({"bmp", "dib", "tif", "tiff", "jpg", "jpeg", "png"})
 CONTAINERS = frozenset({"lif"})  # they grow in place and hold many pictures
+_SEEN = PICTURES | CONTAINERS
 
 # Folders that file servers, Windows and macOS keep for themselves.
 _LITTER = frozenset({"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__macosx"})
@@ -65,7 +66,7 @@ def look(folder: Path) -> Listing:
 def is_picture(path: str) -> bool:
     """Whether a name is a picture's or a container's, and not that of a hidden or a half-copied file."""
     name = path.rpartition(os.sep)[2]
-    return _suffix(name) in PICTURES | CONTAINERS and not name.startswith((".", "~"))
+    return _suffix(name) in _SEEN and not name.startswith((".", "~"))
 
 
 def is_container(path: str) -> bool:

@@ -252,10 +252,10 @@ def hostile() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", hostile())
 def test_hostile_claims_end_quickly(name: str) -> None:
-    data, start = hostile()[name], time.perf_counter()
+    data, start = hostile()[name], time.process_time()
     with pytest.raises(ImageError):
         read_header(data)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_circle_of_directories_is_named() -> None:

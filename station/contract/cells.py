@@ -10,9 +10,6 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
-from skimage.morphology import local_maxima, reconstruction
-from skimage.segmentation import watershed
 
 from station.contract.errors import ImageError
 from station.contract.imaging import Frame, Probabilities, to_camera_scale
@@ -170,6 +167,8 @@ def _window(stat: NDArray[np.int32], shape: tuple[int, ...]) -> Window:
 
 def _flood(distance: NDArray[np.float32], own: NDArray[np.uint8], prominence_px: float) -> NDArray[np.int32]:
     """Split one connected component (its window) into parts 1..k, each reaching over the rim."""
+    from skimage.segmentation import watershed  # a second, which commands that only tell what is known need not wait
+
     side = 2 * _RIM_PX + 1
     wide = cv2.dilate(own, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     relief = np.where(own > 0, distance, np.float32(0))
@@ -186,6 +185,8 @@ def _levelled(relief: NDArray[np.float32], seeds: NDArray[np.int32], prominence_
 
     A saddle below all feet (peak - prominence) joins nothing, so only the box of what is higher is looked at.
     """
+    from skimage.morphology import reconstruction
+
     foot = np.float32(relief[seeds > 0].min()) - np.float32(prominence_px)
     joining = relief >= foot
     x, y, w, h = cv2.boundingRect(joining.astype(np.uint8))
@@ -197,6 +198,8 @@ def _levelled(relief: NDArray[np.float32], seeds: NDArray[np.int32], prominence_
 
 def _peaks(relief: NDArray[np.float32], own: NDArray[np.uint8]) -> tuple[int, NDArray[np.int32]]:
     """Number and label image of the regional maxima within a component."""
+    from skimage.morphology import local_maxima
+
     peaks = local_maxima(relief, connectivity=2) & (own > 0)
     count, seeds = cv2.connectedComponents(peaks.astype(np.uint8), connectivity=8)
     return count - 1, np.asarray(seeds, np.int32)
@@ -240,12 +243,11 @@ def _confidences(owner: NDArray[np.int32], probabilities: NDArray[np.float32], k
 
 def _boxes(parts: NDArray[np.int32], kept: NDArray[np.bool_], window: Window) -> list[tuple[int, int, int, int]]:
     """(x, y, w, h) in the field of each part that is kept."""
-    top, left = window[0].start, window[1].start
-    return [
-        (left + columns.start, top + rows.start, columns.stop - columns.start, rows.stop - rows.start)
-        for (rows, columns), is_kept in zip(find_objects(parts, kept.size - 1), kept[1:], strict=True)
-        if is_kept
-    ]
+    boxes = []
+    for part in np.flatnonzero(kept):
+        x, y, w, h = cv2.boundingRect((parts == part).astype(np.uint8))
+        boxes.append((window[1].start + x, window[0].start + y, w, h))
+    return boxes
 
 
 def _camera_box(box: tuple[int, int, int, int], frame: Frame) -> tuple[int, int, int, int]:
