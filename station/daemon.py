@@ -34,6 +34,7 @@ CLOCK_TROUBLE = "clock_trouble"  # the fact that says when this machine's clock 
 
 _LEASED = 8  # rows leased at once
 _LONGEST_PAUSE = 1.0  # seconds; queued pictures that are due again, and a stop signal, do not ring
+_READINGS = 3  # of a file that cannot be read, before that is held against it
 _PASS = 64  # pictures, after which the folder is looked at again
 _ONCE_PATIENCE = 10  # `--once` waits so many settle times for files that still move; some need six
 
@@ -102,7 +103,10 @@ def assemble(
 
 def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:
     """Work until `stop` is set. `bell` (or the next due look) ends the wait between two passes."""
-    _start(station)
+    while not _has_room(station) and not stop.is_set():  # also to start, something is written
+        bell.wait(_LONGEST_PAUSE)
+    if not stop.is_set():
+        _start(station)
     while not stop.is_set():
         if _has_room(station):
             tick, worked = _pass(station, stop)
@@ -119,6 +123,8 @@ def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> 
     The last look: a writer that never rests is left `moving`, and a folder out of reach is `gone`. None if it was
     stopped, or had no room to write, before there was any.
     """
+    if not _has_room(station):
+        return None
     _start(station)
     patience = _ONCE_PATIENCE * max(station.settings.camera.settle_seconds, 1.0)
     deadline, looked, tick = station.monotonic() + patience, True, None
@@ -241,6 +247,9 @@ def _store(station: Station, lease: Lease, outcome: Result | Failure, model: Loa
         outcome = Failure(outcome.path, "its content was replaced before it could be analysed")
     if isinstance(outcome, Failure) and station.intake.is_gone():
         station.store.give_back(lease.image_id)  # a share that dropped is no fault of the picture
+        return
+    if isinstance(outcome, Failure) and outcome.unreadable and lease.attempt < _READINGS:
+        station.store.try_later(lease.image_id)  # as one that dropped and is back already
         return
     if isinstance(outcome, Failure):
         station.store.fail(lease.image_id, outcome.reason)

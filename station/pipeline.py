@@ -22,7 +22,7 @@ import numpy as np
 from station.contract.analysis import Analysis, Prepared, Scale, finish, prepare
 from station.contract.cells import encode, encode_narrow
 from station.contract.decoding import decode
-from station.contract.errors import ImageError
+from station.contract.errors import ImageError, Unreadable
 from station.contract.imaging import RGB, Probabilities
 from station.contract.manifest import Manifest
 from station.engines import Engine
@@ -66,18 +66,19 @@ class Failure:
 
     path: Path
     reason: str
+    unreadable: bool = False  # nothing is known of its content: it may be there again in a moment
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
 
 
 def load(path: Path, max_megapixels: float) -> Picture:
-    """Read and decode one file. Raises ImageError with the cause."""
+    """Read and decode one file. Raises ImageError with the cause, Unreadable where it did not come to its bytes."""
     started = perf_counter()
     try:
         data = path.read_bytes()
     except OSError as cause:
-        raise ImageError(f"cannot be read ({(cause.strerror or str(cause)).lower()})") from cause
+        raise Unreadable(f"cannot be read ({(cause.strerror or str(cause)).lower()})") from cause
     image = decode(data, max_megapixels=max_megapixels)
     return Picture(path, hashlib.sha256(data).hexdigest(), image, perf_counter() - started)
 
@@ -164,7 +165,7 @@ class _Flow:
         try:
             return work.answered.result().result()
         except ImageError as cause:
-            return Failure(work.path, str(cause))
+            return Failure(work.path, str(cause), isinstance(cause, Unreadable))
 
     def _make_ready(self, path: Path) -> _Ready:
         picture = load(path, self._max_megapixels)

@@ -95,6 +95,39 @@ def test_a_share_that_drops_during_the_work_is_no_picture_s_fault(bench: Bench) 
     assert bench.counts() == {"1.bmp": 1, "2.bmp": 2, "3.bmp": 3}
 
 
+def test_a_share_that_dropped_while_a_picture_was_read_and_is_back_is_no_picture_s_fault(bench: Bench) -> None:
+    for wbc in (1, 2):
+        save(bench, f"{wbc}.bmp", wbc)
+    bench.station.intake.is_gone = lambda: False  # type: ignore[method-assign]  # as asked a moment too late
+    lease, away = bench.store.lease, bench.folder.with_name("away")
+
+    def dropped_for_a_moment(worker: str, most: int, **more: bool):  # type: ignore[no-untyped-def]
+        leases = lease(worker, most, **more)
+        if leases and leases[0].attempt == 1:
+            bench.folder.rename(away)
+        elif away.exists():
+            away.rename(bench.folder)
+        return leases
+
+    bench.store.lease = dropped_for_a_moment  # type: ignore[method-assign]
+    bench.run()
+    assert bench.counts() == {"1.bmp": 1, "2.bmp": 2}
+    assert bench.store.counts_by_status()["quarantined"] == 0
+
+
+def test_a_picture_that_stays_unreadable_is_put_aside(bench: Bench) -> None:
+    path = save(bench, "a.bmp", 1)
+    bench.bell.seconds += 5
+    for _ in range(2):
+        bench.station.intake.tick()
+        bench.bell.seconds += 2
+    path.unlink()
+    bench.run()
+    assert [(item.status, item.reason) for item in bench.store.open_items()] == [
+        ("quarantined", "cannot be read (no such file or directory)")
+    ]
+
+
 def test_a_picture_that_was_moved_while_it_waited_is_counted_where_it_lies(bench: Bench) -> None:
     path = save(bench, "a.bmp", 1)
     for _ in range(2):

@@ -46,6 +46,7 @@ LIVES = [
     ("add a x, add a y, add a x", "new new new", "1 a x queued, 2 a y quarantined"),
     ("add a x, wait a, wait a, add a y", "new new", "1 a x quarantined, 2 a y queued"),
     ("add a x, add b x, wait a, add a y", "new duplicate new", "1 a x queued, 2 a y queued"),
+    ("add a x, add b x, add a y, add b z", "new duplicate new new", "1 a x quarantined, 2 a y queued, 3 b z queued"),
     # A limit that was raised lets a refused file in, under its row; one that was lowered takes nothing back.
     ("refuse a, add a x", "new", "1 a x queued"),
     ("add a x, wait b, refuse b", "new", "1 a x queued, 2 b None quarantined"),

@@ -3,7 +3,8 @@
 StationError            a sentence for the person at the microscope; the command ends with exit code 1
 ├── ImageError          this file does not give a picture; the others go on
 │   ├── Incomplete      not yet: the file may still be written (shorter than its header says)
-│   └── TooLarge        refused before decoding: more pixels than `limits.max_megapixels`
+│   ├── TooLarge        refused before decoding: more pixels than `limits.max_megapixels`
+│   └── Unreadable      the system does not give its bytes: a share may have dropped
 ├── BundleError         a model bundle is damaged, or does not fit
 ├── EngineError         the runtime cannot load or run a network
 │   └── PlanMissing     it could, after minutes of building a plan for this GPU
@@ -30,6 +31,10 @@ class Incomplete(ImageError):
 
 class TooLarge(ImageError):
     """A picture with more pixels than allowed, refused before it is decoded."""
+
+
+class Unreadable(ImageError):
+    """A file whose bytes the system does not give: nothing is known of its content."""
 
 
 class BundleError(StationError):

@@ -111,7 +111,8 @@ def _supersede(session: Session, half: Image, file: File, now: datetime) -> None
     whole one.
     """
     elsewhere = select(File.path).where(File.image_id == half.id, File.path != file.path).limit(1)
-    if abs(now - half.ingested_at) <= SUPERSEDED_WITHIN and session.scalar(elsewhere) is None:
+    seen = session.get_one(ImagePath, (half.id, file.path)).first_seen  # another half copy may have brought it before
+    if abs(now - seen) <= SUPERSEDED_WITHIN and session.scalar(elsewhere) is None:
         _become(half, "quarantined", SUPERSEDED, now)
         half.worker = half.next_attempt_at = None
 

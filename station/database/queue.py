@@ -45,9 +45,14 @@ def lease(session: Session, worker: str, most: int, now: datetime, *, fresh_only
 
 def give_back(session: Session, image_id: int, now: datetime) -> None:
     """The attempt did not take place."""
+    _image(session, image_id).attempts -= 1
+    try_later(session, image_id, now)
+
+
+def try_later(session: Session, image_id: int, now: datetime) -> None:
+    """The picture could not be read just now: back into the queue, behind the others."""
     image = _image(session, image_id)
     history.end(session, image_id, "given back", now)
-    image.attempts -= 1
     if image.reason != SUPERSEDED:
         image.status, image.worker, image.since = "queued", None, now
 

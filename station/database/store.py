@@ -109,6 +109,11 @@ class Store:
         with self._writing() as session:
             queue.fail(session, image_id, reason, self._clock())
 
+    def try_later(self, image_id: int) -> None:
+        """A leased image whose file could not be read just now: back into the queue, behind the others."""
+        with self._writing() as session:
+            queue.try_later(session, image_id, self._clock())
+
     def give_back(self, image_id: int) -> None:
         """A leased image that could not be tried: back into the queue, as if it had not been handed out."""
         with self._writing() as session:
