@@ -17,6 +17,7 @@ from mutations import mutation
 from networks import tiny_bundle
 from stations import Bench
 
+from station.bench.alone import memory_mb
 from station.contract.decoding import decode
 from station.contract.errors import ImageError
 from station.contract.headers import read_header
@@ -73,7 +74,9 @@ def _states(bench: Bench) -> dict[str, list[object]]:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = memory_mb("VmHWM")
+    assert peak is not None
+    return peak
 
 
 if __name__ == "__main__":

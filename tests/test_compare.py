@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import LONG
 from trainings import PATIENCE_SECONDS, paint_fields, started, wait_for
 
 from trainer.cli import main
@@ -132,7 +133,7 @@ def test_a_task_does_not_outlive_its_comparison(tmp_path: Path, comparison: Argu
         time.sleep(0.05)
 
 
-@pytest.mark.xdist_group("ray")
+@LONG
 def test_a_ray_cluster_does_the_same_tasks(tmp_path: Path, comparison: Arguments) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
     process = started(*comparison(tmp_path), "--ray", "local", "--epochs", "2")

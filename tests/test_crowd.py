@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import click
 import pytest
@@ -17,6 +18,7 @@ from crowd import CELLS, LAST_DAY, PER_DAY, fill
 from soaking import LONGEST_SECONDS, SOAKING, Home, commissioned, picture, sized, wait_until
 from stores import on_connect
 
+from station.bench.alone import memory_mb
 from station.cli import report, status
 from station.cli.context import now_utc
 from station.database.store import Store
@@ -158,11 +160,13 @@ def test_a_station_starts_among_known_files_and_counts_the_next_picture(years: H
     try:
         wait_until(lambda: f"{fresh}: 1 white cell" in years.log(), years.log)
         took = time.perf_counter() - began
+        peak_mb = memory_mb("VmHWM", Path(f"/proc/{process.pid}/status"))
     finally:
         process.terminate()
         _, code, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(code)
-    busy, peak_mb = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    busy = used.ru_utime + used.ru_stime
+    assert peak_mb is not None
     tell(f"start to the first count: {took:.1f} s, of the processor {busy:.1f} s, {peak_mb:.0f} MB")
     assert process.returncode == 0, years.log()
     assert took < START_SECONDS
