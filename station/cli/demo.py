@@ -24,9 +24,18 @@ from station.demo.camera import shoot
 from station.demo.smear import demo_fields
 from station.pipeline import Failure, Result
 from station.reports import render, summarise
-from station.settings import Camera, Database, Settings
+from station.settings import Settings, read_settings
 
-_CELL_DIAMETER_PX = 120.0
+_SETTINGS = """\
+[camera]
+folder = "camera"
+cell_diameter_px = 120
+settle_seconds = 0.5
+rescan_seconds = 5.0
+
+[database]
+path = "station.db"
+"""
 _PIECES, _PAUSE_SECONDS = 8, 0.04
 _PATIENCE_SECONDS = 120.0
 
@@ -44,12 +53,7 @@ def command(folder: Path, seed: int) -> None:
       station demo --seed 3
     """
     day = folder / f"day-{now_utc():%Y%m%d-%H%M%S}"
-    settings = Settings(
-        camera=Camera(
-            folder=day / "camera", cell_diameter_px=_CELL_DIAMETER_PX, settle_seconds=0.5, rescan_seconds=5.0
-        ),
-        database=Database(path=day / "station.db"),
-    )
+    settings = _written(day / "station.toml")
     started = time.monotonic()
     truth, counted = _play(settings, day, seed)
     _show(settings, day, truth, counted)
@@ -57,7 +61,14 @@ def command(folder: Path, seed: int) -> None:
     seconds = time.monotonic() - started
     click.echo(f"{exact} of {len(truth)} fields counted exactly in {seconds:.0f} s")
     click.echo(f"pictures with contours: {day / 'overlays'}")
+    click.echo(f"more of it: station reconcile --list --config {day / 'station.toml'}; also status, doctor, explain 8")
     sys.exit(0 if exact >= len(truth) - 1 else 1)
+
+
+def _written(path: Path) -> Settings:
+    path.parent.mkdir(parents=True)
+    path.write_text(_SETTINGS, encoding="utf-8")
+    return read_settings(path)
 
 
 class _Watcher(Lines):
