@@ -9,13 +9,13 @@ from station.contract.analysis import Scale
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB
 from station.contract.scale import estimate
+from station.database.records import CAMERA_SCALE
 from station.database.store import Store
 from station.pipeline import load
 from station.registry import Loaded, told_scale
 from station.settings import Settings
 
-CAMERA_SCALE = "camera_cell_diameter_px"  # the fact that freezes an estimated scale ...
-CAMERA_ESTIMATES = "camera_cell_diameter_estimates"  # ... and what the pictures before that told, px
+CAMERA_ESTIMATES = "camera_cell_diameter_estimates"  # a fact: what the pictures told before the scale was settled, px
 
 _SETTLING_PICTURES = 5  # with a white cell, from which an unknown scale is settled
 

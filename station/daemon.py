@@ -17,7 +17,7 @@ from typing import Protocol
 from station.bell import Bell
 from station.calibration import scale_of
 from station.commission import folder_identity
-from station.database.records import AnalysisRecord, Lease, StoredCell
+from station.database.records import CLOCK_TROUBLE, ENGINE_TROUBLE, AnalysisRecord, Lease, StoredCell
 from station.database.store import Store
 from station.intake import Intake, TickResult
 from station.live import LiveModel
@@ -27,10 +27,6 @@ from station.places import free_bytes
 from station.registry import Loaded
 from station.settings import Settings
 from station.vitals import Clocks, Disk, jump_in_words
-
-ENGINE_TROUBLE = "engine_trouble"  # the fact that says what is wrong with the chosen engine since the last start
-
-CLOCK_TROUBLE = "clock_trouble"  # the fact that says when this machine's clock was set while the station ran
 
 _LEASED = 8  # rows leased at once
 _LONGEST_PAUSE = 1.0  # seconds; queued pictures that are due again, and a stop signal, do not ring
@@ -96,7 +92,7 @@ def assemble(
         slide_pattern=settings.camera.slide_regex,
     )
     model = LiveModel(store, settings.engine)
-    disk = Disk(settings.database.path, settings.limits.min_free_mb * 1e6, free_bytes)
+    disk = Disk(settings.database.path, settings.limits.min_free_bytes, free_bytes)
     clocks = Clocks(clock, monotonic)
     return Station(settings, store, intake, model, disk, clocks, worker, monotonic, notify, watcher)
 

@@ -21,6 +21,7 @@ from station.contract.headers import read_header
 from station.database.records import FileStamp, KnownFile, NewImage
 from station.database.store import Store
 from station.lookout import Lookout
+from station.vitals import CLOCKS_AGREE
 from station.watching import FolderGone, Listing, Pauses, Settling, as_stored, cause, is_container, look, stamp_of
 
 FOLDER_IDENTITY = "camera_folder_identity"  # a fact: device and inode of the folder that held pictures
@@ -29,7 +30,6 @@ STALLED_SECONDS = 600.0  # an incomplete file that is unchanged for so long is q
 _ZERO_TAIL = 512  # bytes; a picture that ends in so many zeros may still be being filled ...
 _ZERO_TAIL_PATIENCE = 6  # ... and must stand still for so many settle times
 _MOST_BYTES_PER_PIXEL, _MOST_BYTES_BESIDE = 8, 64e6  # four channels of 16 bits; thumbnails and metadata
-_CLOCKS_AGREE = timedelta(minutes=5)  # the camera's clock and the station's, besides the time that a file settles
 _BUSY_SECONDS = 5.0  # a tick takes no further file after so long
 
 
@@ -289,4 +289,4 @@ def _capture_time(told: datetime | None, stamp: FileStamp, zone: tzinfo) -> date
 
 def _differs(captured_at: datetime, now: datetime, *, is_fresh: bool) -> bool:
     """Whether a picture was taken later than now, or long before although an event has just announced its writing."""
-    return captured_at - now > _CLOCKS_AGREE or (is_fresh and now - captured_at > _CLOCKS_AGREE)
+    return captured_at - now > CLOCKS_AGREE or (is_fresh and now - captured_at > CLOCKS_AGREE)

@@ -8,10 +8,15 @@ from pathlib import Path
 from station.bell import Bell
 from station.watching import FolderGone, Listing, look
 
-POLL_SECONDS = 5.0  # between two looks where events cannot be trusted
+POLL_SECONDS = 5.0
 MOST_UNHEARD = 5  # pictures in a row that came without an event, from which on events are not believed in
 
 _LOOK_SHARE = 10  # listing may take one part in so many of the time
+
+
+def poll_seconds(rescan_seconds: float) -> float:
+    """Between two looks where events cannot be trusted."""
+    return min(POLL_SECONDS, rescan_seconds)
 
 
 class Lookout:
@@ -122,14 +127,11 @@ class Lookout:
         if self._bell is None or (self._unheard < MOST_UNHEARD and self._silent is None):
             return None
         reason = self._silent or f"the last {self._unheard} pictures came without an event"
-        return f"{self.folder}: {reason}; it is listed every {self._poll_seconds():g} s instead"
-
-    def _poll_seconds(self) -> float:
-        return min(POLL_SECONDS, self._rescan_seconds)
+        return f"{self.folder}: {reason}; it is listed every {poll_seconds(self._rescan_seconds):g} s instead"
 
     def _poll_at(self) -> float:
         trusted = self._bell is None or (self._mistrust() is None and self._deaf is None)
-        return float("inf") if trusted else self._looked_at + self._poll_seconds()
+        return float("inf") if trusted else self._looked_at + poll_seconds(self._rescan_seconds)
 
     def _arm(self, now: float) -> None:
         if self._bell is None or (self._armed_at is not None and self._bell.is_alive()):

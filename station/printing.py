@@ -1,4 +1,4 @@
-"""Names as they may be shown: a file may be called anything, also like a command to the terminal."""
+"""Names, numbers and sizes as they are shown: a file may be called anything, also like a command to the terminal."""
 
 from __future__ import annotations
 
@@ -6,3 +6,16 @@ from __future__ import annotations
 def printable(text: str) -> str:
     r"""The text with line breaks, escape codes and undecodable bytes written out, as `\n` or `\x1b`."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 picture`, `2 pictures`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def size(count: float) -> str:
+    """Bytes in words, in decimal units."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

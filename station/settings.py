@@ -90,6 +90,11 @@ class Limits(Frozen):
     max_megapixels: float = Field(50.0, gt=0)
     min_free_mb: float = Field(200.0, ge=0)
 
+    @property
+    def min_free_bytes(self) -> float:
+        """What must stay free on the disk of the database."""
+        return self.min_free_mb * 1e6
+
 
 class Settings(Frozen):
     """All settings of a station."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+CLOCKS_AGREE = timedelta(minutes=5)  # the camera's clock and the station's, besides the time that a file settles
 LARGEST_DRIFT = timedelta(minutes=1)  # between two looks; a clock that is disciplined slews, it does not jump
 
 

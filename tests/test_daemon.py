@@ -10,9 +10,9 @@ import pytest
 from networks import DIAMETER_PX, discs, tiny_bundle
 from stations import Bench
 
-from station.calibration import CAMERA_SCALE
 from station.contract.bundle import write_bundle
 from station.contract.errors import BundleError, EngineError
+from station.database.records import CAMERA_SCALE
 from station.demo.camera import encode_bmp
 from station.registry import install
 

@@ -15,7 +15,8 @@ from stations import Bench
 from station.cli.run import Lines
 from station.commission import check_database_place, silence
 from station.contract.errors import SettingsError
-from station.daemon import CLOCK_TROUBLE, run, run_once
+from station.daemon import run, run_once
+from station.database.records import CLOCK_TROUBLE
 from station.demo.camera import encode_bmp
 from station.places import FileSystem
 from station.vitals import Disk

@@ -9,8 +9,7 @@ import click
 
 from station.cli.context import config_option, now_utc, settings_of
 from station.contract.errors import SettingsError
-from station.doctor.finding import size
-from station.printing import printable
+from station.printing import printable, size
 from station.settings import Settings
 from station.upkeep import Backup, back_up, backup_name, remove_surplus
 
@@ -45,5 +44,5 @@ def verified_backup(settings: Settings, target: Path) -> Backup:
     """A copy at `target`, which may lie anywhere but where the camera saves."""
     if target.resolve().is_relative_to(settings.camera.folder.resolve()):
         raise SettingsError(f"{target} lies in the camera folder, where the station never writes; name another place")
-    spare = settings.limits.min_free_mb * 1e6  # without which a station that runs would stop
+    spare = settings.limits.min_free_bytes  # without which a station that runs would stop
     return back_up(settings.database.path, target, spare_bytes=spare, clock=now_utc, monotonic=monotonic)

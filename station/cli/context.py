@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -66,6 +67,12 @@ def writing(settings: Settings, *, create: bool = False) -> Iterator[Store]:
     """The database for writing, brought to this package's schema, closed at the end."""
     with closing(Store.open(settings.database.path, clock=now_utc, create=create)) as store:
         yield store
+
+
+def need_somebody() -> None:
+    """Before a question. Raises UsageError where nobody sits at the terminal."""
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is nobody to ask; say --yes")
 
 
 def models_folder(settings: Settings) -> Path:

@@ -12,8 +12,7 @@ import click
 
 from station.cli.context import config_option, engines, now_utc, reading, settings_of, show
 from station.contract.errors import DatabaseError
-from station.daemon import CLOCK_TROUBLE, ENGINE_TROUBLE
-from station.database.records import EngineTrial
+from station.database.records import CLOCK_TROUBLE, ENGINE_TROUBLE, EngineTrial
 from station.doctor.examination import Troubles, examine, examine_unopened
 from station.doctor.finding import Finding
 from station.doctor.machine import Machine, this_machine

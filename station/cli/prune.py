@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -10,12 +9,11 @@ from pathlib import Path
 import click
 
 from station.cli.backup import verified_backup
-from station.cli.context import config_option, now_utc, reading, settings_of, writing
+from station.cli.context import config_option, need_somebody, now_utc, reading, settings_of, writing
 from station.contract.errors import StationError
 from station.database.backup import sizes
 from station.database.lock import RunLock
-from station.doctor.finding import size
-from station.printing import printable
+from station.printing import printable, size
 from station.settings import Settings
 from station.upkeep import Plan, backup_name, compact, plan, prune
 
@@ -79,8 +77,7 @@ def _tell(planned: Plan) -> None:
 def _make_sure(images: int, settings: Settings, *, yes: bool) -> None:
     """That somebody wants counts to go, and that they can be had back."""
     if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("there is nobody to ask; say --yes")
+        need_somebody()
         answer = click.prompt("to remove these pictures and their counts, type how many they are", prompt_suffix=": ")
         if answer.strip() != str(images):
             raise StationError(f"nothing was removed: the answer was not {images}")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from station.cli.context import config_option, now_utc, settings_of
+from station.cli.context import config_option, need_somebody, now_utc, settings_of
 from station.database.backup import Contents
-from station.doctor.finding import times
-from station.printing import printable
+from station.printing import plural, printable
 from station.upkeep import Restored, examine, restore
 
 
@@ -38,8 +36,7 @@ def command(backup: Path, check: bool, yes: bool, config: Path | None) -> None:
         return
     database = settings.database.path
     if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("there is nobody to ask; say --yes")
+        need_somebody()
         click.confirm(printable(f"put it in the place of {database}?"), abort=True)
     _tell(restore(backup, database, clock=now_utc), database)
 
@@ -50,7 +47,7 @@ def in_words(held: Contents) -> str:
         return "no pictures"
     states = ", ".join(f"{count} {status}" for status, count in held.by_status.items())
     days = f"captured from {held.first:%Y-%m-%d %H:%M} to {held.last:%Y-%m-%d %H:%M} UTC"
-    return f"{times(held.images, 'picture')} ({states}), {days}"
+    return f"{plural(held.images, 'picture')} ({states}), {days}"
 
 
 def _tell(done: Restored, database: Path) -> None:

@@ -12,11 +12,9 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from station.calibration import CAMERA_SCALE
 from station.cli.context import config_option, now_utc, reading, settings_of, show
 from station.commission import folder_problem
-from station.daemon import CLOCK_TROUBLE, ENGINE_TROUBLE
-from station.database.records import Fact, OpenItem
+from station.database.records import CAMERA_SCALE, CLOCK_TROUBLE, ENGINE_TROUBLE, Fact, OpenItem
 from station.places import free_bytes
 from station.printing import printable
 from station.selection import choose, gpu_trouble
@@ -43,7 +41,7 @@ def command(config: Path | None, as_json: bool) -> None:
         trials = store.trials(model.sha256) if model else ()
         trouble, clock = store.fact(ENGINE_TROUBLE), store.fact(CLOCK_TROUBLE)
         problem = folder_problem(store, settings.camera.folder)
-    full = Disk(settings.database.path, settings.limits.min_free_mb * 1e6, free_bytes).problem()
+    full = Disk(settings.database.path, settings.limits.min_free_bytes, free_bytes).problem()
     choice = choose(trials, settings.engine) if trials else None
     trouble = trouble or gpu_trouble(trials, settings.engine)
     if as_json:

@@ -17,6 +17,9 @@ SUPERSEDED = "superseded"
 
 # A fact: what the station remembers about itself, as JSON can hold it.
 Fact: TypeAlias = str | int | float | list[int] | list[float] | None
+ENGINE_TROUBLE = "engine_trouble"  # what is wrong with the chosen engine since the last start
+CLOCK_TROUBLE = "clock_trouble"  # when this machine's clock was set since the last start
+CAMERA_SCALE = "camera_cell_diameter_px"  # the camera's scale, once it was settled from pictures
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from station.database.arrivals import Arrival
 from station.database.records import FileStamp
-from station.doctor.finding import Finding, Verdict, times
-from station.lookout import MOST_UNHEARD, POLL_SECONDS
+from station.doctor.finding import Finding, Verdict
+from station.lookout import MOST_UNHEARD, poll_seconds
 from station.places import FileSystem
+from station.printing import plural
 from station.settings import Camera
 from station.watching import FolderGone, Listing, cause, look
 
@@ -27,7 +28,7 @@ def examine_folder(folder: Path, problem: str | None, *, writable: bool, now: da
     if isinstance(listing, str):
         yield Finding("camera", "fault", listing, "mount the share, or name the right folder in camera.folder")
         return
-    yield Finding("camera", "good", f"the camera folder {folder} holds {times(len(listing.files), 'file')}")
+    yield Finding("camera", "good", f"the camera folder {folder} holds {plural(len(listing.files), 'file')}")
     for name in listing.unlisted:
         yield Finding("camera", "warning", f"sub-folder cannot be listed: {name}", "let the station's user list it")
     yield from _readable(listing.files, now)
@@ -40,7 +41,8 @@ def examine_camera_disk(found: FileSystem, camera: Camera) -> Finding:
     if not found.is_shared:
         return Finding("camera-disk", "good", f"the camera folder lies on {found.kind}, where events ring")
     place = f"the camera folder lies on {found.kind} ({found.source})"
-    sentence = f"{place}, where no event can be relied on: it is listed every {_poll_seconds(camera):g} s instead"
+    every = f"{poll_seconds(camera.rescan_seconds):g} s"
+    sentence = f"{place}, where no event can be relied on: it is listed every {every} instead"
     return Finding("camera-disk", "good", sentence)
 
 
@@ -51,7 +53,7 @@ def examine_events(newest: Sequence[Arrival], found: FileSystem, camera: Camera)
     """
     rung = sum(arrival.rung for arrival in newest)
     if rung:
-        return Finding("events", "good", f"events rang for {rung} of the last {times(len(newest), 'file')}")
+        return Finding("events", "good", f"events rang for {rung} of the last {plural(len(newest), 'file')}")
     if found.is_shared:
         return Finding("events", "good", "no event rang, as is to be expected on such a file system")
     soon = timedelta(seconds=camera.settle_seconds + camera.rescan_seconds) + _STILL
@@ -62,7 +64,7 @@ def examine_events(newest: Sequence[Arrival], found: FileSystem, camera: Camera)
         "events",
         "warning",
         f"events do not ring here: none did for the last {fresh} new files; the folder is listed every "
-        f"{_poll_seconds(camera):g} s instead",
+        f"{poll_seconds(camera.rescan_seconds):g} s instead",
         "does another machine write there past this one's kernel? let it write to a share that this machine serves",
     )
 
@@ -73,12 +75,12 @@ def examine_watches(folder: Path, limit: int | None) -> Iterator[Finding]:
         return
     needed = 1 + sum(len(names) for _, names, _ in os.walk(folder))
     if needed <= limit * _FULL:
-        yield Finding("watches", "good", f"{times(needed, 'folder')} to watch, of {limit} that one user may")
+        yield Finding("watches", "good", f"{plural(needed, 'folder')} to watch, of {limit} that one user may")
         return
     yield Finding(
         "watches",
         "warning",
-        f"{times(needed, 'folder')} to watch, and one user may watch {limit}: no event will ring in the others",
+        f"{plural(needed, 'folder')} to watch, and one user may watch {limit}: no event will ring in the others",
         f"sysctl fs.inotify.max_user_watches={4 * needed}, and a line for it in /etc/sysctl.d",
     )
 
@@ -96,17 +98,13 @@ def _readable(files: Mapping[str, FileStamp], now: datetime) -> Iterator[Finding
     newest = sorted(files, key=lambda path: files[path].mtime_ns, reverse=True)
     tried = list(islice((path for path in newest if files[path].mtime_ns <= latest_ns), _TRIED))
     refused = [f"{path} ({reason})" for path in tried if (reason := _unreadable(path))]
-    newest_ones = f"the newest {times(len(tried), 'file')}"
+    newest_ones = f"the newest {plural(len(tried), 'file')}"
     if refused:
         verdict: Verdict = "fault" if len(refused) == len(tried) else "warning"
         sentence = f"{len(refused)} of {newest_ones} cannot be read: {'; '.join(refused)}"
         yield Finding("camera", verdict, sentence, "give the station's user the right to read what the camera saves")
     elif tried:
         yield Finding("camera", "good", f"{newest_ones} can be read")
-
-
-def _poll_seconds(camera: Camera) -> float:
-    return min(POLL_SECONDS, camera.rescan_seconds)
 
 
 def _unreadable(path: str) -> str | None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from station.database.arrivals import Arrivals
-from station.doctor.finding import Finding, times
+from station.doctor.finding import Finding
+from station.printing import plural
 from station.settings import Report
+from station.vitals import CLOCKS_AGREE
 
-_MOST_AHEAD = timedelta(minutes=5)
 _SLACK = timedelta(minutes=1)  # a station that runs meanwhile takes in pictures after the checks began
 
 
@@ -37,12 +38,12 @@ def examine_moments(arrivals: Arrivals, now: datetime) -> Iterator[Finding]:
             "set back, or was wrong then",
             "set the clock right; reports go by when a picture was captured",
         )
-    ahead = [a.captured_at - a.ingested_at for a in arrivals.newest if a.captured_at - a.ingested_at > _MOST_AHEAD]
+    ahead = [a.captured_at - a.ingested_at for a in arrivals.newest if a.captured_at - a.ingested_at > CLOCKS_AGREE]
     if ahead:
         yield Finding(
             "moments",
             "warning",
-            f"{len(ahead)} of the last {times(len(arrivals.newest), 'file')} were captured after they were taken in, "
+            f"{len(ahead)} of the last {plural(len(arrivals.newest), 'file')} were captured after they were taken in, "
             f"by up to {max(ahead) // timedelta(minutes=1)} minutes",
             "set the clock of the camera's PC, and report.time_zone to the zone that it shows",
         )

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from station.database.arrivals import Arrivals
 from station.database.records import Fact
-from station.doctor.finding import Finding, size, times
+from station.doctor.finding import Finding
 from station.doctor.machine import Access
 from station.places import FileSystem
+from station.printing import plural, size
 
 WEEK = timedelta(days=7)
 
@@ -71,7 +72,7 @@ def examine_size(path: Path, database_bytes: int, arrivals: Arrivals) -> Finding
     """How large it is, and how fast it grows."""
     each = _bytes_per_image(database_bytes, arrivals)
     growth = f", {size(1000 * each)} per 1,000 pictures" if each else ""
-    sentence = f"the database {path} holds {times(arrivals.images, 'picture')} in {size(database_bytes)}{growth}"
+    sentence = f"the database {path} holds {plural(arrivals.images, 'picture')} in {size(database_bytes)}{growth}"
     return Finding("size", "good", sentence)
 
 
@@ -86,7 +87,7 @@ def examine_room(
     days = free_bytes / growth if growth else float("inf")
     sentence = f"{size(free_bytes)} are free on the disk of the database"
     if growth:
-        sentence += f", enough for {min(days, 9999):.0f} days of {times(round(a_day), 'picture')}"
+        sentence += f", enough for {min(days, 9999):.0f} days of {plural(round(a_day), 'picture')}"
     advice = "make room on that disk (`station prune`), or move the database to a larger one"
     if free_bytes < max(_SCARCE_BYTES, stops_at):
         return Finding("room", "fault", sentence, advice)
@@ -101,7 +102,7 @@ def examine_backup(last: Fact, now: datetime) -> Finding:
         return Finding("backup", "warning", "the database was never backed up", "run `station backup`, best by a timer")
     made = datetime.fromisoformat(last)
     age = now - (made if made.tzinfo else made.replace(tzinfo=UTC))
-    sentence = f"the last backup is {times(max(0, age // _DAY), 'day')} old"
+    sentence = f"the last backup is {plural(max(0, age // _DAY), 'day')} old"
     if age > _OLDEST_BACKUP:
         return Finding("backup", "warning", sentence, "run `station backup`; does its timer run?")
     return Finding("backup", "good", sentence)

@@ -16,16 +16,3 @@ class Finding:
     verdict: Verdict
     sentence: str
     advice: str = ""  # what to do
-
-
-def size(count: float) -> str:
-    """Bytes in words, in decimal units."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"
-
-
-def times(count: int, noun: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from station.database.records import SUPERSEDED, OpenItem
-from station.doctor.finding import Finding, times
+from station.doctor.finding import Finding
+from station.printing import plural
 
 _LONGEST = timedelta(days=1)
 _LIST = "`station status` lists them with their reasons"
@@ -25,8 +26,8 @@ def examine_open(items: Sequence[OpenItem], now: datetime) -> Iterator[Finding]:
     aside = [i for i in items if i.status == "quarantined" and i.reason != SUPERSEDED]
     late = [i for i in items if i.status != "quarantined" and now - i.since > _LONGEST]
     if aside:
-        yield Finding("open", "warning", f"{times(len(aside), 'picture')} quarantined", _LIST)
+        yield Finding("open", "warning", f"{plural(len(aside), 'picture')} quarantined", _LIST)
     if late:
-        yield Finding("open", "warning", f"{times(len(late), 'picture')} not counted for longer than a day", _LIST)
+        yield Finding("open", "warning", f"{plural(len(late), 'picture')} not counted for longer than a day", _LIST)
     if not aside and not late:
         yield Finding("open", "good", "no picture is quarantined, or left uncounted for longer than a day")

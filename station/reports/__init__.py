@@ -20,6 +20,7 @@ from station.commission import PSEUDONYM_SALT
 from station.contract.errors import StationError
 from station.database.records import ImageResult
 from station.database.store import Store
+from station.printing import plural
 
 FORMATS = ("table", "json", "csv")
 
@@ -140,11 +141,6 @@ def _line(result: ImageResult, zone: ZoneInfo, shown: Callable[[str], str]) -> I
 def days_in_words(first: date, last: date) -> str:
     """One day, or two with 'to' between."""
     return f"{first:%Y-%m-%d}" if first == last else f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 picture`, `2 pictures`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def day_notes(summary: Summary) -> Sequence[str]:

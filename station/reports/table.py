@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
 
-from station.printing import printable
-from station.reports import ImageLine, Summary, day_notes, days_in_words, plural
+from station.printing import plural, printable
+from station.reports import ImageLine, Summary, day_notes, days_in_words
 
 _PURPOSE = "Research use only. Counts of white cells, no differential count, no diagnosis."
 _SLIDES = ("slide", "pictures", "white cells")
