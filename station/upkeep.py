@@ -242,12 +242,6 @@ def compact(database: Path) -> None:
     compact_pages(database)
 
 
-def growth(store: Store) -> float:
-    """Bytes of the database per 1,000 images, with all that hangs on them; 0 without images."""
-    images = sum(store.counts_by_status().values())
-    return 1000 * sizes(store.path).used / images if images else 0.0
-
-
 def _files_in(folder: Path, store: Store) -> dict[str, FileStamp]:
     listing = look(folder.absolute())
     if listing.unlisted:

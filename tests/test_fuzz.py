@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutations import mutation, originals
+from mutations import mutation
+from originals import originals
 from soaking import LONGEST_SECONDS, sized
 
 from station.contract.decoding import decode
