@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -224,7 +225,7 @@ def with_golden(bundle: Bundle, pictures: Sequence[tuple[RGB, float]]) -> Bundle
         analysis = analyse(image, Scale(diameter, "told"), bundle.manifest, engine)
         stem = f"golden/{number:02d}"
         own = {
-            f"{stem}.png": encode(np.ascontiguousarray(image[..., ::-1])),
+            f"{stem}.png": cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes(),
             f"{stem}.labels.png": encode(analysis.drawing.labels),
             f"{stem}.cells.png": encode(analysis.drawing.cells),
         }
