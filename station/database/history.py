@@ -139,6 +139,7 @@ def _analysis(session: Session, row: Analysis) -> StoredAnalysis:
         cell_diameter_source=row.cell_diameter_source,
         flags=tuple(row.flags),
         seconds=row.seconds,
+        quality=row.quality,
         width=row.width,
         height=row.height,
         wbc_count=row.wbc_count,
@@ -151,7 +152,7 @@ def _analysis(session: Session, row: Analysis) -> StoredAnalysis:
 def _cells(session: Session, analysis_id: int) -> tuple[StoredCell, ...]:
     columns = [getattr(CellRow, name) for name in StoredCell.__slots__]
     rows = session.execute(select(*columns).where(CellRow.analysis_id == analysis_id).order_by(CellRow.cell_id))
-    return tuple(StoredCell(*row) for row in rows)
+    return tuple(StoredCell(**dict(row._mapping) | {"flags": tuple(row.flags)}) for row in rows)
 
 
 # All images

@@ -112,14 +112,14 @@ def _image(session: Session, image_id: int) -> Image:
 
 
 def _columns(cell: StoredCell) -> dict[str, object]:
-    return {field.name: getattr(cell, field.name) for field in fields(cell)}
+    return {field.name: getattr(cell, field.name) for field in fields(cell)} | {"flags": list(cell.flags)}
 
 
 def _new_analysis(record: AnalysisRecord, now: datetime) -> ReturningInsert[tuple[int]]:
     """Gives the new id, or nothing where this model with these settings was there before."""
     copied = (
         *("image_id", "model_sha256", "model", "engine", "settings_sha256", "package_version"),
-        *("cell_diameter_px", "cell_diameter_source", "seconds", "width", "height"),
+        *("cell_diameter_px", "cell_diameter_source", "seconds", "quality", "width", "height"),
     )
     values: dict[str, object] = {name: getattr(record, name) for name in copied}
     values |= {"created_at": now, "flags": list(record.flags), "wbc_count": len(record.cells)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -90,6 +90,7 @@ class StoredCell:
     nc_ratio: float | None
     touches_edge: bool
     confidence: float
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class AnalysisRecord:
     cells_png: bytes
     width: int
     height: int
+    quality: dict[str, float] = field(default_factory=dict)  # of the picture: focus, light, stain
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ class StoredAnalysis:
     cell_diameter_source: str
     flags: tuple[str, ...]
     seconds: dict[str, float]
+    quality: dict[str, float]
     width: int
     height: int
     wbc_count: int

@@ -117,6 +117,7 @@ class Analysis(Row):
     cell_diameter_source: Mapped[str]
     flags: Mapped[list[str]]
     seconds: Mapped[dict[str, Any]]
+    quality: Mapped[dict[str, Any]] = mapped_column(default=dict)  # of the picture: focus, light, stain
     width: Mapped[int]
     height: Mapped[int]
     wbc_count: Mapped[int]
@@ -142,6 +143,7 @@ class CellRow(Row):
     nc_ratio: Mapped[float | None]
     touches_edge: Mapped[bool]
     confidence: Mapped[float]
+    flags: Mapped[list[str]] = mapped_column(default=list)
 
 
 class MaskRow(Row):
