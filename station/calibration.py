@@ -1,14 +1,14 @@
-"""The camera's one scale: told, computed from the size of a pixel, or settled once from its first pictures."""
+"""The camera's one scale: told, computed from the size of a pixel, or settled once from its pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from station.contract.analysis import Scale
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB
-from station.contract.scale import estimate
+from station.contract.scale import camera_diameter, estimate
 from station.database.records import CAMERA_SCALE
 from station.database.store import Store
 from station.pipeline import load
@@ -17,7 +17,8 @@ from station.settings import Settings
 
 CAMERA_ESTIMATES = "camera_cell_diameter_estimates"  # a fact: what the pictures told before the scale was settled, px
 
-_SETTLING_PICTURES = 5  # with a white cell, from which an unknown scale is settled
+SETTLING_PICTURES = 20  # with a white cell, from which an unknown scale is settled: twenty tell it within 12 %
+LEAST_PICTURES = 5  # with a white cell, from which it may be settled by hand
 
 
 def scale_of(
@@ -44,19 +45,27 @@ def scale_of(
 def _settle(
     store: Store, settings: Settings, paths: Iterable[Path], model: Loaded, settled: Callable[[float], None]
 ) -> Scale | None:
-    """The median of what the first pictures tell; with enough of them it is frozen, and order matters no more."""
+    """What the first pictures tell together; with enough of them it is frozen, and order matters no more."""
     known = store.fact(CAMERA_ESTIMATES)
     found = list(known) if isinstance(known, list) else []
     found += _estimates(paths, settings.limits.max_megapixels, model)
     if not found:
         return None
-    diameter_px = sorted(found)[len(found) // 2]
+    diameter_px = round(camera_diameter(found), 1)
     store.record_fact(CAMERA_ESTIMATES, found)
-    if len(found) < _SETTLING_PICTURES:
+    if len(found) < SETTLING_PICTURES:
         return Scale(diameter_px, "estimated")
     store.record_fact(CAMERA_SCALE, diameter_px)
     settled(diameter_px)
     return Scale(diameter_px, "camera")
+
+
+def keep_scale(store: Store, diameters_px: Sequence[float]) -> float:
+    """Freeze the camera's scale by what these pictures told, px. Pictures that are counted keep theirs."""
+    diameter_px = round(camera_diameter(diameters_px), 1)
+    store.record_fact(CAMERA_ESTIMATES, list(diameters_px))
+    store.record_fact(CAMERA_SCALE, diameter_px)
+    return diameter_px
 
 
 def _estimates(paths: Iterable[Path], max_megapixels: float, model: Loaded) -> list[float]:

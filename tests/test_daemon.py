@@ -10,6 +10,7 @@ import pytest
 from networks import DIAMETER_PX, discs, tiny_bundle
 from stations import Bench
 
+from station.calibration import SETTLING_PICTURES
 from station.contract.bundle import write_bundle
 from station.contract.errors import BundleError, EngineError
 from station.database.records import CAMERA_SCALE
@@ -175,21 +176,21 @@ def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(ben
 def test_an_unknown_scale_is_settled_from_the_first_pictures_and_then_kept(tmp_path: Path) -> None:
     bench = Bench(tmp_path, tiny_bundle())
     with closing(bench.store):
-        for number in range(4):  # as a camera delivers them: one after the other
-            save(bench, f"{number}.bmp", 1 + number % 3, 70 + number)
+        for number in range(SETTLING_PICTURES - 1):  # as a camera delivers them: one after the other
+            save(bench, f"{number}.bmp", 1 + number % 3, 68 + number)
             bench.run()
             assert bench.store.fact(CAMERA_SCALE) is None
             assert bench.results[f"{number}.bmp"].analysis.scale.source == "estimated"
-        save(bench, "4.bmp", 2, 74)
+        save(bench, "last.bmp", 2, 74)
         bench.run()
         settled = bench.store.fact(CAMERA_SCALE)
-        assert isinstance(settled, float) and 62 < settled < 82
+        assert isinstance(settled, float) and 65 < settled < 90
         assert bench.said.count(f"scale {settled}") == 1
         save(bench, "later.bmp", 2, 40)
         bench.station = bench.made()
         bench.run()
         assert bench.store.fact(CAMERA_SCALE) == settled
-        for name in ("4.bmp", "later.bmp"):
+        for name in ("last.bmp", "later.bmp"):
             scale = bench.results[name].analysis.scale
             assert (scale.cell_diameter_px, scale.source) == (settled, "camera")
 

@@ -68,7 +68,7 @@ def command(
       station segment field.bmp --cell-diameter 120 --overlays seen
       station segment fields/ --format jsonl > counts.jsonl
     """
-    files = _expanded(paths)
+    files = expanded(paths)
     _refuse_equal_stems(files, masks, overlays)
     _refuse_overwriting(files, masks, overlays)
     settings = _settings(config)
@@ -98,6 +98,7 @@ def as_json(result: Result, model: Loaded, um_per_px: float | None = None) -> di
             "nc_ratio": cell.nc_ratio,
             "touches_edge": cell.touches_edge,
             "confidence": cell.confidence,
+            "flags": list(cell.flags),
         }
         cells.append(fields | ({"area_um2": round(cell.area_px * um_per_px**2, 2)} if um_per_px else {}))
     return {
@@ -106,6 +107,7 @@ def as_json(result: Result, model: Loaded, um_per_px: float | None = None) -> di
         "wbc_count": analysis.wbc_count,
         "cells": cells,
         "flags": list(analysis.flags),
+        "quality": analysis.quality,
         "cell_diameter_px": analysis.scale.cell_diameter_px,
         "cell_diameter_source": analysis.scale.source,
         "model": model.name,
@@ -114,7 +116,7 @@ def as_json(result: Result, model: Loaded, um_per_px: float | None = None) -> di
     }
 
 
-def _expanded(paths: Sequence[Path]) -> list[Path]:
+def expanded(paths: Sequence[Path]) -> list[Path]:
     """Folders are replaced by their pictures, sorted; a folder that is named like a picture is left to fail by name."""
     files: list[Path] = []
     for path in paths:

@@ -1,13 +1,15 @@
-"""The apparent cell diameter of a picture that nobody told: a first estimate, by trying several scales.
+"""The apparent cell diameter of a picture that nobody told: what stays the same at several scales is a cell.
 
-The network knows cells of one size. At the right scale the white cells that it finds come out at about that size, and
-it is sure of them; at a wrong one they come out too small, too large, in pieces or unsure. A network of stretched
+The network knows cells of one size, and bears some difference. So the picture is shown to it at several assumed sizes.
+A white cell is found at all that are near its own, each time as large as it is; what passes for one at a wrong scale, a
+red cell or a piece of a white one, comes and goes or changes its size with the assumption. A network of stretched
 pictures sees the same at any scale: there the cells that it finds are measured.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,42 +20,94 @@ from station.contract.errors import ImageError
 from station.contract.imaging import RGB
 from station.contract.manifest import Manifest
 
-# Tried as shares of the picture's shorter side: fields of few and of many cells. A factor of about 1.4 between steps
-# lies within the range of sizes that training draws.
-_SHARES = (0.09, 0.125, 0.18, 0.25, 0.36, 0.5, 0.7)
+# Tried as shares of the picture's shorter side, about a factor of 1.4 apart: fields of few and of many cells.
+_SHARES = (0.09, 0.125, 0.18, 0.25, 0.36, 0.5, 0.7, 1.0)
 _LEAST_DIAMETER_PX = 16.0
 _LEAST_CONFIDENCE = 0.8
+# So many assumptions must agree. Cells smaller than a twelfth of the picture's shorter side are near too few of those
+# above; with fewer to agree, or smaller ones tried, platelets of an empty field would pass for its cells.
+_SURE = 3
+_APART, _RESIZED = 0.35, 1.28  # two sightings of one cell: centres within diameters, and ratio of diameters
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What the network found when cells were assumed to measure `assumed_px`."""
+class Sighting:
+    """A cell that was found under one assumption. Lengths in camera px."""
 
     assumed_px: float
-    found_px: float  # median diameter of whole cells found, camera px
-    confidence: float  # mean over cells, 0..1
-    cells: int
-
-    @property
-    def cost(self) -> float:
-        """0 is best: |log(found / assumed)| and the doubt about the cells."""
-        return abs(math.log(self.found_px / self.assumed_px)) + 2.0 * (1.0 - self.confidence)
+    x: float
+    y: float
+    diameter_px: float
+    confidence: float  # 0..1
+    touches_edge: bool
 
 
 def estimate(image: RGB, manifest: Manifest, network: Network) -> Scale:
-    """The scale of one picture [H, W, 3], independent of any other; `default` where no white cell is found.
+    """The scale of one picture [H, W, 3], independent of any other.
 
-    Costs one network call per trial, most of them small; a single one where pictures are stretched.
+    Where no cell lasts it is `default`: the manifest's, or the nearest to it that does not find cells in spite of that.
+    Costs one network call per assumption, most of them small; a single one where pictures are stretched.
     """
-    stretched = manifest.scale.policy == "stretch"
-    network = _asked_once(image, manifest, network) if stretched else network
-    trials = [trial for px in _candidates(image, manifest) if (trial := _try(image, px, manifest, network))]
-    if not trials:
-        return Scale(manifest.scale.default_camera_diameter_px, "default")
-    best = min(trials, key=lambda trial: trial.cost)
-    # A network of one cell size finds cells nearer to that size than they are; the truth lies between the two.
-    refined = best.found_px if stretched else math.sqrt(best.assumed_px * best.found_px)
-    return Scale(round(refined, 1), "estimated")
+    network = _asked_once(image, manifest, network) if manifest.scale.policy == "stretch" else network
+    assumed = _assumptions(image)
+    seen = {px: _sightings(image, px, manifest, network) for px in assumed}
+    sure = [one for own in seen.values() for one in own if one.confidence >= _LEAST_CONFIDENCE]
+    lasting = _steadiest([cell for cell in grouped(sure) if _is_lasting(cell, assumed)])
+    whole = [cell for cell in lasting if not cell[0].touches_edge] or lasting
+    if whole:
+        return Scale(round(float(np.median([_diameter(cell) for cell in whole])), 1), "estimated")
+    default = manifest.scale.default_camera_diameter_px
+    seen[default] = _sightings(image, default, manifest, network)
+    return Scale(_unrefuted(seen, default), "default")
+
+
+def camera_diameter(diameters_px: Sequence[float]) -> float:
+    """The typical cell diameter, px, from what at least one picture told each.
+
+    Hodges-Lehmann estimator on logarithms (Hodges & Lehmann 1963): the median of all means of two. It scatters less
+    than the median, and a wrong picture moves it as little.
+    """
+    logarithms = np.log(diameters_px)
+    both = np.triu_indices(len(logarithms))
+    return float(np.exp(np.median(np.add.outer(logarithms, logarithms)[both] / 2)))
+
+
+def grouped(sightings: Sequence[Sighting]) -> list[list[Sighting]]:
+    """Sightings of one cell, the surest first; each sighting belongs to one cell."""
+    cells: list[list[Sighting]] = []
+    for sighting in sorted(sightings, key=lambda one: -one.confidence):
+        own = next((cell for cell in cells if _is_same(sighting, cell[0])), None)
+        if own is None:
+            cells.append([sighting])
+        else:
+            own.append(sighting)
+    return cells
+
+
+def _is_same(one: Sighting, other: Sighting) -> bool:
+    near = _APART * min(one.diameter_px, other.diameter_px)
+    resized = max(one.diameter_px, other.diameter_px) / min(one.diameter_px, other.diameter_px)
+    return math.hypot(one.x - other.x, one.y - other.y) < near and resized < _RESIZED
+
+
+def _is_lasting(cell: Sequence[Sighting], assumed: Sequence[float]) -> bool:
+    return len({sighting.assumed_px for sighting in cell}) >= min(_SURE, len(assumed))
+
+
+def _steadiest(cells: Sequence[list[Sighting]]) -> list[list[Sighting]]:
+    """Those seen more than half as often as the one seen most: a platelet may look like a cell twice, not six times."""
+    most = max(map(len, cells), default=0)
+    return [cell for cell in cells if 2 * len(cell) > most]
+
+
+def _unrefuted(seen: Mapping[float, Sequence[Sighting]], default_px: float) -> float:
+    """The assumption nearest to the default that finds nothing, as is right where nothing lasts; else the default."""
+    free = [px for px, own in seen.items() if not own]
+    return min(free, key=lambda px: abs(math.log(px / default_px)), default=default_px)
+
+
+def _diameter(cell: Sequence[Sighting]) -> float:
+    return float(np.median([sighting.diameter_px for sighting in cell]))
 
 
 def _asked_once(image: RGB, manifest: Manifest, network: Network) -> Network:
@@ -63,24 +117,20 @@ def _asked_once(image: RGB, manifest: Manifest, network: Network) -> Network:
     return lambda _tiles: answer
 
 
-def _candidates(image: RGB, manifest: Manifest) -> list[float]:
+def _assumptions(image: RGB) -> list[float]:
     shorter = min(image.shape[:2])
     return [share * shorter for share in _SHARES if share * shorter >= _LEAST_DIAMETER_PX]
 
 
-def _try(image: RGB, assumed_px: float, manifest: Manifest, network: Network) -> Trial | None:
+def _sightings(image: RGB, assumed_px: float, manifest: Manifest, network: Network) -> list[Sighting]:
     try:
         prepared = prepare(image, Scale(assumed_px, "estimated"), manifest)
     except ImageError:
-        return None  # a very long picture, with cells assumed so small that the network could not hold it
+        return []  # a very long picture, with cells assumed so small that the network could not hold it
     cells = finish(prepared, network(prepared.tile[None])[0], manifest).drawing.measured
-    whole = [cell for cell in cells if not cell.touches_edge and cell.confidence >= _LEAST_CONFIDENCE]
-    whole = whole or [cell for cell in cells if cell.confidence >= _LEAST_CONFIDENCE]
-    if not whole:
-        return None
-    found = float(np.median([_diameter(cell) for cell in whole]))
-    return Trial(assumed_px, found, float(np.mean([cell.confidence for cell in whole])), len(whole))
+    return [_sighting(cell, assumed_px) for cell in cells]
 
 
-def _diameter(cell: Cell) -> float:
-    return 2.0 * math.sqrt(cell.area_px / math.pi)
+def _sighting(cell: Cell, assumed_px: float) -> Sighting:
+    diameter = 2.0 * math.sqrt(cell.area_px / math.pi)
+    return Sighting(assumed_px, cell.x, cell.y, diameter, cell.confidence, cell.touches_edge)
