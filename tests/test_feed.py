@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from composing import SET, put_discs
 from numpy.typing import NDArray
 
 from station.contract.imaging import frame_for, to_network_scale
@@ -227,6 +228,68 @@ def test_painted_fields_come_from_the_seed_at_the_scale_of_the_recipe(tmp_path: 
         inner = [s for s in stats[1:] if s[0] and s[1] and s[0] + s[2] < width and s[1] + s[3] < height]
         diameters += [2 * np.sqrt(s[4] / np.pi) for s in inner]
     assert np.median(diameters) == pytest.approx(48, rel=0.12)
+
+
+COMPOSED = {"painted_share": 0.2, "painted_fields": 1, "composed_share": 0.3, "cell_diameter_px": 48.0}
+
+
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory: pytest.TempPathFactory) -> list[Pool]:
+    samples = put_discs(tmp_path_factory.mktemp("discs"))
+    return pools(samples, {SET: 120.0}, recipe_of(**COMPOSED, composed_fields=24), seed=0)
+
+
+def wider_than_any_at_network_scale(picture: Picture) -> bool:
+    """Composed fields are 4.5 to 9 cells wide: another width says that red cells were enlarged, or shrunk."""
+    return not 4.4 * 48 < picture.labels.shape[1] < 9.1 * 48
+
+
+def test_composed_fields_take_their_share(composed: list[Pool]) -> None:
+    assert [(pool.name, len(pool.pictures)) for pool in composed] == [(SET, 2), ("painted", 1), ("composed", 24)]
+    assert [pool.share for pool in composed] == pytest.approx([0.5, 0.2, 0.3])
+
+
+def test_composed_fields_are_at_the_scale_of_the_recipe_with_their_labels(composed: list[Pool]) -> None:
+    with_cells = [picture for picture in composed[-1].pictures if picture.labels.any()]
+    assert len(with_cells) > 12
+    areas = []
+    for picture in with_cells:
+        assert not wider_than_any_at_network_scale(picture)
+        assert set(np.unique(picture.labels)) == {0, 1, 2}
+        assert picture.labels[tuple(picture.labelled.T)].all()
+        darkest = cv2.blur(picture.image, (9, 9)).min(axis=-1)  # nuclei are, in any light
+        assert picture.labels[np.unravel_index(darkest.argmin(), darkest.shape)] == 2
+        _, _, stats, _ = cv2.connectedComponentsWithStats((picture.labels > 0).astype(np.uint8))
+        areas += [stat[4] for stat in stats[1:]]
+    assert 2 * np.sqrt(np.median(areas) / np.pi) == pytest.approx(48, rel=0.1)
+
+
+def test_fields_at_a_wrong_scale_have_no_labels(composed: list[Pool]) -> None:
+    wrong = [picture for picture in composed[-1].pictures if wider_than_any_at_network_scale(picture)]
+    assert wrong
+    assert not any(picture.labels.any() or len(picture.labelled) for picture in wrong)
+
+
+def test_composed_fields_come_from_the_seed(tmp_path: Path) -> None:
+    samples = put_discs(tmp_path)
+    recipe = recipe_of(**COMPOSED, composed_fields=2)
+    ticks: list[int] = []
+    one, same, other = (pools(samples, {SET: 120.0}, recipe, seed, lambda: ticks.append(1))[-1] for seed in (0, 0, 1))
+    assert len(ticks) == 3 * (2 + 1 + 2)
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(one.pictures, same.pictures, strict=True))
+    assert not any(np.array_equal(a.image, b.image) for a, b in zip(one.pictures, other.pictures, strict=True))
+
+
+@pytest.mark.parametrize("changes", [{"composed_share": 0.0, "composed_fields": 3}, {"composed_share": 0.3}])
+def test_without_a_share_or_a_number_no_field_is_composed(tmp_path: Path, changes: dict[str, float]) -> None:
+    sample = put(tmp_path, "set", "a", cells(np.random.default_rng(0), 80, 80, 40))  # of which none could be
+    assert [pool.name for pool in pools([sample], {"set": 40.0}, recipe_of(**changes), 0)] == ["set"]
+
+
+def test_pictures_of_which_nothing_can_be_composed_are_refused(tmp_path: Path) -> None:
+    sample = put(tmp_path, "set", "a", cells(np.random.default_rng(0), 80, 80, 40))
+    with pytest.raises(DataError, match="no field can be composed of these pictures"):
+        pools([sample], {"set": 40.0}, recipe_of(composed_share=0.3, composed_fields=3), 0)
 
 
 @pytest.mark.parametrize(("share", "least", "most"), [(1.0, 0.9, 1.0), (0.0, 0.0, 0.3)])

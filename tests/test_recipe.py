@@ -58,6 +58,7 @@ def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:
         ('name = "x"\nscale_policy = "crop"\n', "scale_policy: Input should be 'cells' or 'stretch'"),
         ('name = "x"\nclass_weights = [1, 0, 1]\n', r"class_weights: three numbers above 0 .* \(found \[1, 0, 1\]\)"),
         ('name = "x"\nclass_weights = [1, 2]\n', 'class_weights: three numbers above 0 .* or "balanced"'),
+        ('name = "x"\ncomposed_share = 1.2\n', "composed_share: Input should be less than or equal to 1"),
         ('name = "x"\nclass_weights = "even"\n', 'class_weights: three numbers above 0 .* or "balanced"'),
         ('name = "x"\n[augment]\ngamma = [1.2, 0.8]\n', r"augment: gamma = \(1\.2, 0\.8\): the first is the least"),
         ('name = "x"\n[augment]\njpeg_quality = [90, 40]\n', r"augment: jpeg_quality = \(90, 40\): the first is"),
@@ -101,6 +102,8 @@ OTHER_VALUES: dict[str, object] = {
     "stretch_px": 128,
     "schedule": "constant",
     "class_weights": "balanced",
+    "composed_share": 0.3,
+    "composed_fields": 7,
     "mixed_precision": "float32",
 }
 OTHER_AUGMENTATION: dict[str, object] = {

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from trainer.counting import Tally
 from trainer.evaluate import REGIONS, ImageScore, count_score, pooled, region_score, selection_score
+from trainer.stress import UNDISTURBED, Change, Effect
 from trainer.task import Outcome, Task
 
 _WIDE = 400  # columns
@@ -55,6 +57,38 @@ def per_image_table(scores: Sequence[ImageScore]) -> Table:
         dice = (f"{region_score(s.confusion, region).dice:.4f}" for region in REGIONS)
         table.add_row(s.dataset, s.id, *dice, str(s.wbc_count), str(s.wbc_true), f"{s.cell_diameter_px:.0f}")
     return table
+
+
+def counting_table(title: str, tallies: Mapping[tuple[str, str], Tally]) -> Table:
+    """A line per (separation, scale); instances match at an IoU above 0.5."""
+    columns = ("exact", "error", "bias", "precision", "recall", "F1", "IoU", "pairs merged", "lobed split")
+    table = Table("separation", "scale", *columns, "false in 100 empty", title=title)
+    for (separation, scale), own in tallies.items():
+        counts = (f"{own.exact:.1%}", f"{own.mean_absolute_error:.3f}", f"{own.bias:+.3f}")
+        instances = (f"{figure:.4f}" for figure in (own.precision, own.recall, own.f1, own.mean_iou))
+        faults = ("–" if share is None else f"{share:.1%}" for share in (own.merged, own.split))
+        empty = "–" if own.false_in_empty is None else f"{own.false_in_empty:.0f}"
+        table.add_row(separation, scale, *counts, *instances, *faults, empty)
+    return table
+
+
+def stress_table(title: str, found: Mapping[str, Effect]) -> Table:
+    """A line per disturbance, with a star where it costs too much; beside each figure, how it changed."""
+    columns = list(found[UNDISTURBED].dice)
+    dice = (f"{dataset}, Dice {region}" for dataset, region in columns)
+    table = Table("", "disturbance", *dice, "counted exactly", "of fields", title=title)
+    for name, effect in found.items():
+        is_plain = name == UNDISTURBED
+        figures = (_beside(effect.dice.get(column), ".4f", is_plain) for column in columns)
+        exact = _beside(effect.exact, ".1%", is_plain)
+        table.add_row("*" if effect.is_too_much else "", name, *figures, exact, str(effect.fields))
+    return table
+
+
+def _beside(change: Change | None, form: str, is_plain: bool) -> str:
+    if change is None:
+        return "–"
+    return f"{change.value:{form}}" if is_plain else f"{change.value:{form}} {change.value - change.before:+{form}}"
 
 
 def figures_table(metrics: Mapping[str, Mapping[str, float]], title: str) -> Table:

@@ -18,11 +18,16 @@ from station.contract.errors import ImageError
 from station.contract.imaging import RGB, frame_for, resized
 from station.contract.manifest import BACKGROUND, CLASSES
 from station.demo.smear import paint, random_recipe
+from trainer.composites import MOST_CELLS, compose
+from trainer.cutouts import Cutout, Ground, stock
 from trainer.datasets.samples import DataError, Sample, grouped
 from trainer.recipe import BALANCED, ClassWeights, Recipe
 from trainer.recolour import recoloured
 
 Batch: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]  # pictures and truth, see `batch`
+
+# Red cells enlarged by up to these factors must not pass for white ones: so an unknown scale can be found by trying.
+_WRONG_SCALES, _WRONG_SCALE_SHARE = (0.5, 2.5), 0.2
 
 _ONE_HOT = np.eye(len(CLASSES), dtype=np.float32)
 
@@ -52,13 +57,15 @@ def pools(
     seed: int,
     tick: Callable[[], None] = lambda: None,
 ) -> list[Pool]:
-    """One pool per data set, brought to network scale by its own cell diameter (px), and one of painted fields.
+    """One pool per data set, brought to network scale by its own cell diameter (px), one of painted fields, and one of
+    fields that are composed of the samples' cells.
 
-    Data sets share what painted fields leave over equally, so that a small set is not drowned. `tick` is called per
-    picture for a progress bar. Raises DataError naming a picture that cannot be read or brought to that scale.
+    Data sets share what these two leave over equally, so that a small set is not drowned. `tick` is called per
+    picture for a progress bar. Raises DataError naming a picture that cannot be read or brought to that scale, or
+    where fields are to be composed and no picture has room for it.
     """
     sources = grouped(samples)
-    share = (1.0 - recipe.painted_share) / max(1, len(sources))
+    share = (1.0 - recipe.painted_share - recipe.composed_share) / max(1, len(sources))
     made = []
     for name, own in sources.items():
         made.append(Pool(name, tuple(_ticking(_read(s, diameters[name], recipe), tick) for s in own), share))
@@ -66,6 +73,10 @@ def pools(
         rng = np.random.default_rng([seed, 1])
         fields = tuple(_ticking(_painted(rng, recipe), tick) for _ in range(recipe.painted_fields))
         made.append(Pool("painted", fields, recipe.painted_share))
+    if recipe.composed_share and recipe.composed_fields:
+        rng, parts = np.random.default_rng([seed, 2]), stock(samples, diameters)
+        fields = tuple(_ticking(_composed(rng, *parts, recipe), tick) for _ in range(recipe.composed_fields))
+        made.append(Pool("composed", fields, recipe.composed_share))
     return made
 
 
@@ -186,6 +197,14 @@ def _painted(rng: np.random.Generator, recipe: Recipe) -> Picture:
     diameter = float(rng.uniform(80, 130))
     field = paint(random_recipe(rng, width=640, height=480, cell_diameter_px=diameter))
     return _to_network_scale(field.image, field.labels, diameter, recipe)
+
+
+def _composed(rng: np.random.Generator, cells: list[Cutout], free: list[Ground], recipe: Recipe) -> Picture:
+    """A field at network scale; one of few without a white cell at any other scale, for there red cells are large."""
+    seed, wrong = int(rng.integers(2**31)), rng.random() < _WRONG_SCALE_SHARE
+    field = compose(seed, cells, free, most_cells=0 if wrong else MOST_CELLS)
+    factor = float(np.exp(rng.uniform(*np.log(_WRONG_SCALES)))) if wrong else 1.0
+    return _to_network_scale(field.image, field.labels, field.cell_diameter_px / factor, recipe)
 
 
 def _ticking(picture: Picture, tick: Callable[[], None]) -> Picture:

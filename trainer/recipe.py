@@ -92,7 +92,17 @@ class Recipe(Frozen):
     stretch_px: Annotated[int, Field(ge=32, le=2048, multiple_of=32), LATER] = 256
     schedule: Annotated[Literal["cosine", "constant"], LATER] = "cosine"
     class_weights: Annotated[ClassWeights | Literal["balanced"] | None, BeforeValidator(_weights), LATER] = None
+    composed_share: Annotated[Share, LATER] = 0.0
+    composed_fields: Annotated[int, Field(ge=0), LATER] = 0
     mixed_precision: Annotated[Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"], LATER] = "auto"
+
+    @model_validator(mode="after")
+    def _photographs_are_left(self) -> Self:
+        if self.painted_share + self.composed_share >= 1:
+            raise ValueError(
+                "painted_share + composed_share leave no place for the pictures themselves: below 1 together"
+            )
+        return self
 
     @property
     def digest(self) -> str:

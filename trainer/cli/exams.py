@@ -1,0 +1,69 @@
+"""`trainer evaluate --counting` and `--stress`: a bundle on fields with exact truth, and on disturbed pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from station.contract.bundle import Bundle
+    from trainer.datasets.samples import Sample
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """What a bundle is put through, on samples with the cell diameters (px) of their data sets."""
+
+    run: Callable[[Bundle, Sequence[Sample], Mapping[str, float], range, int], None]  # ..., seeds, threads
+    fields: int  # composed, where nobody tells how many
+
+
+def count(
+    bundle: Bundle, samples: Sequence[Sample], diameters: Mapping[str, float], seeds: range, threads: int
+) -> None:
+    """A table per kind of field; those that are not composed are fewer."""
+    from station.engines import Setup, open_engine
+    from trainer.counting import ADDITIONAL_FIELDS, counted, kinds_of_fields, tallies
+    from trainer.display import counting_table, show
+
+    network = open_engine(bundle, setup=Setup(threads=threads))
+    for number, (kind, make) in enumerate(kinds_of_fields(samples, diameters).items()):
+        chosen = seeds if number == 0 else seeds[:ADDITIONAL_FIELDS]
+        scores = _tracked(counted(map(make, chosen), bundle.manifest, network), len(chosen), kind)
+        show(counting_table(f"{kind}: {len(scores)} fields", tallies(scores)))
+
+
+def stress(
+    bundle: Bundle, samples: Sequence[Sample], diameters: Mapping[str, float], seeds: range, threads: int
+) -> None:
+    """A line per disturbance, and in the end those that cost too much."""
+    from station.engines import Setup, open_engine
+    from trainer.composites import compose
+    from trainer.cutouts import stock
+    from trainer.display import show, stress_table
+    from trainer.stress import counted_exactly, effects, outlined, words
+
+    network = open_engine(bundle, setup=Setup(threads=threads))
+    cells, grounds = stock(samples, diameters)
+    fields = (compose(seed, cells, grounds) for seed in seeds)
+    outlines = outlined(samples, diameters, bundle.manifest, network)
+    pictures = _tracked(outlines, len(samples), "pictures, disturbed")
+    counts = _tracked(counted_exactly(fields, bundle.manifest, network), len(seeds), "composed fields, disturbed")
+    found = effects(pictures, counts)
+    show(stress_table(f"{len(pictures)} pictures, {len(counts)} composed fields", found))
+    Console(markup=False, highlight=False).print(words(found), soft_wrap=True)
+
+
+EXAMS: Final[Mapping[str, Exam]] = {"--counting": Exam(count, 300), "--stress": Exam(stress, 60)}
+
+
+def _tracked(scores: Iterable[_T], total: int, description: str) -> list[_T]:
+    from trainer.display import progress
+
+    with progress(Console(stderr=True)) as bar:
+        return list(bar.track(scores, total, description=description))
