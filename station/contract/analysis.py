@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from station.contract.cells import Drawing, draw, separate
+from station.contract.doubts import doubted, of_picture, unclear_area
 from station.contract.errors import EngineError
 from station.contract.imaging import (
     RGB,
@@ -22,6 +23,7 @@ from station.contract.imaging import (
     without_padding,
 )
 from station.contract.manifest import Manifest
+from station.contract.quality import measure_quality, stain_distance
 
 # [N, H, W, 3] uint8 RGB -> [N, H, W, 3] float32 class probabilities. Keras, ONNX Runtime, a lambda in a test.
 Network: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -44,6 +46,7 @@ class Analysis:
     drawing: Drawing
     scale: Scale
     flags: tuple[str, ...]
+    quality: dict[str, float]  # focus, brightness, contrast, clipped, stain: those that there are
 
     @property
     def wbc_count(self) -> int:
@@ -82,14 +85,17 @@ def finish(prepared: Prepared, probabilities: Probabilities, manifest: Manifest)
     inside = without_padding(probabilities, prepared.frame)
     diameter_px = network_diameter(prepared.scale.cell_diameter_px, prepared.frame, manifest.scale)
     instances = separate(inside, diameter_px, manifest.separation)
-    drawing = draw(inside, instances, prepared.frame)
-    return Analysis(drawing, prepared.scale, _flags(drawing, prepared.scale))
-
-
-def _flags(drawing: Drawing, scale: Scale) -> tuple[str, ...]:
-    flags = []
-    if scale.source == "default":
-        flags.append("scale-unknown")
-    if any(cell.touches_edge for cell in drawing.measured):
-        flags.append("cell-at-edge")
-    return tuple(flags)
+    drawn = draw(inside, instances, prepared.frame)
+    reference, scale = manifest.reference, prepared.scale
+    drawing = replace(drawn, measured=doubted(drawn.measured, scale.cell_diameter_px, reference))
+    quality = measure_quality(without_padding(prepared.tile, prepared.frame), inside)
+    stain = stain_distance(quality.densities, reference.stains) if reference else None
+    flags = of_picture(
+        drawing,
+        scale_unknown=scale.source == "default",
+        unclear=unclear_area(inside, instances, diameter_px),
+        quality=quality,
+        stain=stain,
+        reference=reference,
+    )
+    return Analysis(drawing, scale, flags, quality.figures(stain))

@@ -49,6 +49,7 @@ class Cell:
     nc_ratio: float | None
     touches_edge: bool
     confidence: float
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

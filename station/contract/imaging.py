@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +17,8 @@ RGB: TypeAlias = NDArray[np.uint8]  # [H, W, 3], 0..255
 Probabilities: TypeAlias = NDArray[np.float32]  # [h, w, 3]: background, cytoplasm, nucleus; each pixel sums to 1
 
 MAX_NETWORK_MEGAPIXELS = 8.0
+
+_T = TypeVar("_T", np.uint8, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,9 @@ def resized(channels: NDArray[Any], frame: Frame) -> NDArray[Any]:
     return cv2.resize(channels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def without_padding(probabilities: Probabilities, frame: Frame) -> Probabilities:
+def without_padding(padded: NDArray[_T], frame: Frame) -> NDArray[_T]:
     """[padded_height, padded_width, 3] -> [network_height, network_width, 3], a view."""
-    return probabilities[: frame.network_height, : frame.network_width]
+    return padded[: frame.network_height, : frame.network_width]
 
 
 def to_camera_scale(

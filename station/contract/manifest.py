@@ -93,6 +93,27 @@ class Separation(Frozen):
     min_nucleus_at_edge: float = Field(0.02, ge=0, description="least nucleus area of a cell cut by the border")
 
 
+class StainReference(Frozen):
+    """Optical densities of one training set: nucleus in red, green and blue, then cytoplasm."""
+
+    dataset: str
+    mean: tuple[float, ...] = Field(min_length=6, max_length=6)
+    precision: tuple[tuple[float, ...], ...] = Field(description="[6][6] inverse of the covariance")
+
+
+class Reference(Frozen):
+    """What is normal for a model, and from where on a count is doubtful: measured on rows that it was trained on."""
+
+    stains: tuple[StainReference, ...] = ()
+    stain: float = Field(gt=0, description="most distance of a stain, in ordinary distances")
+    focus: float = Field(ge=0, description="least focus")
+    brightness: tuple[float, float] = Field(description="least and most light of empty ground, 0..1")
+    contrast: float = Field(ge=0, description="least optical density of the darkest stained matter")
+    clipped: float = Field(ge=0, description="most share of clipped px of the cells")
+    confidence: float = Field(ge=0, le=1, description="least confidence of a cell")
+    unclear: float = Field(ge=0, description="most area that looks like cell to some degree and is none, in discs")
+
+
 class Golden(Frozen):
     """A picture with the result that every engine must reproduce before it may serve."""
 
@@ -131,3 +152,10 @@ class Manifest(Frozen):
     golden: tuple[Golden, ...] = ()
     provenance: Provenance
     metrics: dict[str, dict[str, float]] = Field(default_factory=dict, description="data set -> figure -> value")
+    reference: Reference | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before_the_reference(self, plain: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """A bundle without one can be read by stations that know none."""
+        fields: dict[str, object] = plain(self)
+        return {key: value for key, value in fields.items() if key != "reference" or value is not None}

@@ -17,6 +17,7 @@ COMMANDS = {
     "results": "Show the tables of a comparison, and write its page.",
     "pick": "Pick the best network of a comparison, say why, and train it for good.",
     "evaluate": "Score a bundle on whole pictures, through the same code as the station.",
+    "calibrate": "Measure what is normal for a model, so that a station can flag what is not.",
     "export": "Export a run to a bundle that a station installs.",
     "data": "Check data sets, and bring them into the default layout.",
     "bench": "Measure how fast this machine trains, and whether its device waits for data.",

@@ -1,0 +1,216 @@
+"""Each flag rises with its disturbance, and what a picture measured says by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from networks import one_hot, tiny_bundle, tiny_manifest
+from numpy.typing import NDArray
+
+from station.contract.analysis import Analysis, Scale, finish, prepare
+from station.contract.bundle import read_bundle, write_bundle
+from station.contract.doubts import REVIEW
+from station.contract.imaging import RGB
+from station.contract.manifest import Manifest, Reference
+from station.contract.quality import Quality, measure_quality, stain_distance
+from station.demo.smear import SmearField, SmearRecipe, paint
+from trainer.cli import main
+from trainer.datasets.samples import DataError
+from trainer.reference import Doubt, limits, marked, reference
+
+DIAMETER_PX = 60.0
+TOLD = Scale(DIAMETER_PX, "told")
+
+
+def field(seed: int, wbc: int = 3, **changes: object) -> SmearField:
+    recipe = {"width": 480, "height": 360, "cell_diameter_px": DIAMETER_PX, "wbc": wbc, "seed": seed}
+    return paint(SmearRecipe(**recipe | changes))  # type: ignore[arg-type]
+
+
+def answer(labels: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.float32]:
+    """What a perfect network says of a field, whatever was done to its colours."""
+    coloured = np.repeat(labels[..., None], 3, axis=2)
+    frame = prepare(coloured, TOLD, manifest).frame
+    small = cv2.resize(labels, (frame.network_width, frame.network_height), interpolation=cv2.INTER_NEAREST_EXACT)
+    down, across = frame.padded_height - frame.network_height, frame.padded_width - frame.network_width
+    return one_hot(np.pad(small, ((0, down), (0, across)))) * 0.97 + 0.01
+
+
+@pytest.fixture(scope="module")
+def model() -> Manifest:
+    """One that knows what is normal from forty painted fields."""
+    plain, measured = tiny_manifest(), []
+    for seed in range(40):
+        made = field(seed)
+        prepared, likely = prepare(made.image, TOLD, plain), answer(made.labels, plain)
+        measured.append(("painted", measure_quality(prepared.tile, likely)))
+    return plain.model_copy(update={"reference": reference(measured, [])})
+
+
+def analysed(image: RGB, labels: NDArray[np.uint8], manifest: Manifest, scale: Scale = TOLD) -> Analysis:
+    return finish(prepare(image, scale, manifest), answer(labels, manifest), manifest)
+
+
+def lit(image: RGB, gain: float) -> RGB:
+    return np.clip(image * gain, 0, 255).astype(np.uint8)
+
+
+def blurred(image: RGB, sigma: float) -> RGB:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
+
+
+def faded(image: RGB, share: float) -> RGB:
+    """Stain that absorbs less: what is dark comes nearer to the light of the ground."""
+    ground = np.percentile(image.reshape(-1, 3), 80, axis=0)
+    return np.clip(ground * (np.maximum(image, 1) / ground) ** share, 0, 255).astype(np.uint8)
+
+
+def turned(image: RGB, degrees: float) -> RGB:
+    """Hue of all that is stained."""
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0].astype(int) + int(degrees / 2)) % 180
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
+
+
+Disturb = Callable[[RGB, float], RGB]
+
+
+@pytest.mark.parametrize(
+    ("flag", "figure", "direction", "disturb", "levels"),
+    [
+        ("dark", "brightness", -1, lit, (0.9, 0.7, 0.4)),
+        ("overexposed", "clipped", 1, lit, (1.3, 2.5, 6.0)),
+        ("out-of-focus", "focus", -1, blurred, (1.0, 3.0, 6.0)),
+        ("pale", "contrast", -1, faded, (0.9, 0.5, 0.15)),
+        ("stain", "stain", 1, turned, (10, 40, 90)),
+    ],
+)
+def test_a_flag_rises_with_its_disturbance(
+    flag: str, figure: str, direction: int, disturb: Disturb, levels: tuple[float, ...], model: Manifest
+) -> None:
+    made = field(50)
+    undisturbed = analysed(made.image, made.labels, model)
+    disturbed = [analysed(disturb(made.image, level), made.labels, model) for level in levels]
+    figures = [direction * one.quality[figure] for one in (undisturbed, *disturbed)]
+    assert figures == sorted(figures) and figures[-1] > figures[0], figures
+    assert flag not in undisturbed.flags
+    assert flag in disturbed[-1].flags
+    assert [one.wbc_count for one in disturbed] == [3, 3, 3]  # it is stored all the same
+
+
+def test_normal_fields_are_not_flagged(model: Manifest) -> None:
+    flags = [analysed(made.image, made.labels, model).flags for made in (field(seed) for seed in range(60, 80))]
+    assert sum(set(own) != {"cell-at-edge"} and own != () for own in flags) <= 1, flags
+
+
+def test_without_a_reference_there_are_figures_but_no_judgement() -> None:
+    made = field(51)
+    result = analysed(blurred(lit(made.image, 0.3), 5), made.labels, tiny_manifest())
+    assert set(result.flags) <= {"cell-at-edge"}
+    assert {"focus", "brightness", "contrast", "clipped"} == set(result.quality)
+
+
+def test_an_empty_field_has_no_stain_but_a_focus(model: Manifest) -> None:
+    made = field(52, wbc=0)
+    result = analysed(made.image, made.labels, model)
+    assert "stain" not in result.quality and "stain" not in result.flags
+    assert "out-of-focus" in analysed(blurred(made.image, 6), made.labels, model).flags
+
+
+def test_a_cell_that_the_network_doubts_is_marked_and_so_is_its_picture(model: Manifest) -> None:
+    made = field(53)
+    strict = model.model_copy(update={"reference": reference_of(model).model_copy(update={"confidence": 0.9})})
+    likely = answer(made.labels, strict)
+    doubtful = 0.6 * likely + 0.4 / 3
+    sure, unsure = (finish(prepare(made.image, TOLD, strict), one, strict) for one in (likely, doubtful))
+    assert all("unsure" in cell.flags for cell in unsure.drawing.measured) and unsure.wbc_count == 3
+    assert {"unsure", REVIEW} <= set(unsure.flags)
+    assert not {"unsure", REVIEW} & set(sure.flags)
+
+
+def test_what_looks_like_a_cell_to_some_degree_is_unclear(model: Manifest) -> None:
+    made = field(54, wbc=0)
+    likely = answer(made.labels, model)
+    likely[40:60, 40:60] = (0.6, 0.2, 0.2)
+    result = finish(prepare(made.image, TOLD, model), likely, model)
+    assert (result.wbc_count, {"unclear", REVIEW} <= set(result.flags)) == (0, True)
+    likely[40:60, 40:60] = (0.9, 0.05, 0.05)
+    assert "unclear" not in finish(prepare(made.image, TOLD, model), likely, model).flags
+
+
+def test_a_cell_of_an_implausible_size_is_marked() -> None:
+    plain, made = tiny_manifest(), field(55)
+    right = analysed(made.image, made.labels, plain)
+    assert "odd-size" not in right.flags
+    wrong = Scale(DIAMETER_PX / 2.6, "camera")
+    prepared = prepare(made.image, wrong, plain)
+    size = (prepared.frame.network_width, prepared.frame.network_height)
+    small = cv2.resize(made.labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    padded = np.pad(small, ((0, prepared.tile.shape[0] - small.shape[0]), (0, prepared.tile.shape[1] - small.shape[1])))
+    result = finish(prepared, one_hot(padded), plain)
+    assert "odd-size" in result.flags
+    assert any("odd-size" in cell.flags for cell in result.drawing.measured)
+
+
+def test_a_field_full_of_cells_is_crowded() -> None:
+    made = field(56, wbc=20, width=330, height=330, red_cells=0.0)
+    assert "crowded" in analysed(made.image, made.labels, tiny_manifest()).flags
+
+
+def test_a_manifest_without_reference_is_written_as_older_stations_read_it(model: Manifest, tmp_path: Path) -> None:
+    assert "reference" not in tiny_manifest().model_dump_json()
+    assert Manifest.model_validate_json(model.model_dump_json()) == model
+
+
+def reference_of(manifest: Manifest) -> Reference:
+    assert manifest.reference is not None
+    return manifest.reference
+
+
+def test_the_distance_of_a_stain_is_that_of_the_nearest_reference(model: Manifest) -> None:
+    (stain,) = reference_of(model).stains
+    other = stain.model_copy(update={"mean": tuple(value + 1 for value in stain.mean)})
+    assert stain_distance(stain.mean, (other, stain)) == 0
+    assert (stain_distance(stain.mean, (other,)) or 0) > 1
+    assert stain_distance(None, (stain,)) is None and stain_distance(stain.mean, ()) is None
+
+
+def doubts(*rows: tuple[bool, float, float]) -> list[Doubt]:
+    return [Doubt(*row) for row in rows]
+
+
+def test_limits_mark_most_of_the_wrong_counts_and_few_of_the_right() -> None:
+    right = [(False, 0.004, 0.95)] * 88 + [(False, 0.04, 0.95)] * 12
+    unclear, confidence = limits(doubts(*right, *[(True, 0.04, 0.95)] * 3, *[(True, 0.0, 0.83)] * 3))
+    assert 0.004 <= unclear < 0.04 and 0.83 < confidence <= 0.92
+    assert marked(doubts(*right), unclear, confidence) == (0.12, 0.0)
+    unclear, _ = limits(doubts(*right, (False, 0.04, 0.95), (True, 0.04, 0.95)))
+    assert unclear >= 0.04  # else 13 % of the right ones were marked
+
+
+def test_too_few_pictures_tell_no_stain() -> None:
+    one = Quality(focus=0.3, brightness=0.8, contrast=1.0, clipped=0.0, densities=(1.0, 1.0, 0.5, 0.3, 0.3, 0.2))
+    with pytest.raises(DataError, match="few has 3 pictures with cells"):
+        reference([("few", one)] * 3, [])
+
+
+def test_a_bundle_is_calibrated(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "old.zip", tiny_bundle())
+    for seed in range(14):
+        made = field(seed, wbc=1, width=320, height=240, lobed=0.0)
+        for kind, shown in (("images", cv2.cvtColor(made.image, cv2.COLOR_RGB2BGR)), ("masks", made.labels)):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(tmp_path / "data" / kind / f"{seed}.png"), shown)
+    told = ("--cell-diameter", "60", "--fields", "20", "-o", str(tmp_path / "new.zip"))
+    result = CliRunner().invoke(main, ["calibrate", str(tmp_path / "old.zip"), str(tmp_path / "data"), *told])
+    assert result.exit_code == 0, result.output
+    assert "of 20 composed fields" in result.output
+    old, new = read_bundle(tmp_path / "old.zip"), read_bundle(tmp_path / "new.zip")
+    assert old.manifest.reference is None
+    assert reference_of(new.manifest).stains[0].dataset == "data"
+    assert new.manifest.model_copy(update={"reference": None}) == old.manifest
