@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -17,14 +17,16 @@ from typing import Protocol
 from station.bell import Bell
 from station.calibration import scale_of
 from station.commission import folder_identity
-from station.database.records import CLOCK_TROUBLE, ENGINE_TROUBLE, AnalysisRecord, Lease, StoredCell
+from station.database.records import CLOCK_TROUBLE, ENGINE_TROUBLE, AnalysisRecord, Lease
 from station.database.store import Store
 from station.intake import Intake, TickResult
 from station.live import LiveModel
 from station.notify import Notify
+from station.overlaps import Overlaps
 from station.pipeline import Failure, Result, analyse_files
 from station.places import free_bytes
 from station.registry import Loaded
+from station.reviewing import stored
 from station.settings import Settings
 from station.vitals import Clocks, Disk, jump_in_words
 
@@ -54,6 +56,7 @@ class Station:
     store: Store
     intake: Intake
     model: LiveModel
+    overlaps: Overlaps
     disk: Disk
     clocks: Clocks
     worker: str
@@ -92,9 +95,10 @@ def assemble(
         slide_pattern=settings.camera.slide_regex,
     )
     model = LiveModel(store, settings.engine)
+    overlaps = Overlaps(store, settings.limits.overlap_fields)
     disk = Disk(settings.database.path, settings.limits.min_free_bytes, free_bytes)
     clocks = Clocks(clock, monotonic)
-    return Station(settings, store, intake, model, disk, clocks, worker, monotonic, notify, watcher)
+    return Station(settings, store, intake, model, overlaps, disk, clocks, worker, monotonic, notify, watcher)
 
 
 def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:
@@ -251,11 +255,14 @@ def _store(station: Station, lease: Lease, outcome: Result | Failure, model: Loa
         station.store.fail(lease.image_id, outcome.reason)
         station.watcher.failed(outcome)
         return
-    station.store.save_analysis(_record(lease, outcome, model, station.settings))
+    record = record_of(lease, outcome, model, station.settings)
+    registered = station.overlaps.register(lease.image_id, outcome.image)
+    station.store.save_analysis(replace(record, registered=registered))
     station.watcher.done(outcome)
 
 
-def _record(lease: Lease, result: Result, model: Loaded, settings: Settings) -> AnalysisRecord:
+def record_of(lease: Lease, result: Result, model: Loaded, settings: Settings) -> AnalysisRecord:
+    """A result as the database holds it."""
     analysis = result.analysis
     return AnalysisRecord(
         image_id=lease.image_id,
@@ -268,26 +275,10 @@ def _record(lease: Lease, result: Result, model: Loaded, settings: Settings) -> 
         cell_diameter_source=analysis.scale.source,
         flags=(*analysis.flags, *(("clock-differs",) if lease.clock_differs else ())),
         seconds=result.seconds,
-        cells=tuple(
-            StoredCell(
-                cell_id=cell.id,
-                x=cell.x,
-                y=cell.y,
-                bbox_x=cell.bbox[0],
-                bbox_y=cell.bbox[1],
-                bbox_w=cell.bbox[2],
-                bbox_h=cell.bbox[3],
-                area_px=cell.area_px,
-                nucleus_area_px=cell.nucleus_area_px,
-                cytoplasm_area_px=cell.cytoplasm_area_px,
-                nc_ratio=cell.nc_ratio,
-                touches_edge=cell.touches_edge,
-                confidence=cell.confidence,
-            )
-            for cell in analysis.drawing.measured
-        ),
+        cells=tuple(stored(cell) for cell in analysis.drawing.measured),
         labels_png=result.labels_png,
         cells_png=result.cells_png,
         width=result.image.shape[1],
         height=result.image.shape[0],
+        quality=analysis.quality,
     )

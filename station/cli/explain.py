@@ -12,9 +12,18 @@ from typing import Any
 import click
 
 from station.cli.context import config_option, reading, settings_of
-from station.database.records import Attempt, History, SeenPath, StoredAnalysis, StoredCell
+from station.contract.corrections import words_of
+from station.database.records import (
+    Attempt,
+    EarlierField,
+    History,
+    SeenPath,
+    StoredAnalysis,
+    StoredCell,
+    StoredCorrection,
+)
 from station.ledger import find, masks_state, pruned_before
-from station.printing import printable
+from station.printing import plural, printable
 
 
 @click.command("explain")
@@ -70,6 +79,8 @@ def _lines(history: History, pruned: datetime | None) -> Iterator[str]:
         yield "attempts: none written down, an earlier version did not keep them"
     for analysis in history.analyses:
         yield from _analysis(analysis, masks_state(analysis, pruned))
+    yield from map(_correction, history.corrections)
+    yield from map(_overlap, history.overlaps)
 
 
 def _path(seen: SeenPath) -> str:
@@ -103,6 +114,18 @@ def _cell(cell: StoredCell) -> str:
     edge = ", at the edge" if cell.touches_edge else ""
     area = f"{cell.area_px} px, nucleus {cell.nucleus_area_px} px"
     return f"  cell {cell.cell_id} at ({cell.x:g}, {cell.y:g}): {area}{ratio}{edge}, confidence {cell.confidence:g}"
+
+
+def _correction(one: StoredCorrection) -> str:
+    why = f" ({one.why})" if one.why else ""
+    said = f"{one.who} {words_of(one.kind, one.detail)}{why}"
+    return f"correction {one.number}, {_moment(one.made_at)}: {said}; {one.wbc_count} cells since"
+
+
+def _overlap(one: EarlierField) -> str:
+    place = f"{100 * one.shared:.0f} % of the field, shifted by ({one.shift_x:g}, {one.shift_y:g}) px"
+    shown = f"it shows {plural(len(one.cells), 'cell')} of this one too"
+    return f"overlaps image {one.earlier_id}: {place}, certainty {one.certainty:.2f}; {shown}"
 
 
 def _moment(moment: datetime) -> str:

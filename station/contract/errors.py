@@ -9,6 +9,7 @@ StationError            a sentence for the person at the microscope; the command
 ├── EngineError         the runtime cannot load or run a network
 │   └── PlanMissing     it could, after minutes of building a plan for this GPU
 ├── DatabaseError       the database cannot be opened, is newer, or is held by another station
+├── CorrectionError     a correction or a signature makes no sense on the image as it is now; nothing was written
 └── SettingsError       station.toml is wrong; exit code 2, as for wrong usage
 """
 
@@ -51,6 +52,10 @@ class PlanMissing(EngineError):
 
 class DatabaseError(StationError):
     """A database that cannot be used as it is."""
+
+
+class CorrectionError(StationError):
+    """A correction or a signature that makes no sense as things are now."""
 
 
 class SettingsError(StationError):

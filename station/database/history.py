@@ -13,6 +13,7 @@ from typing import cast
 from sqlalchemy import Table, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from station.database import corrections, overlaps
 from station.database.records import (
     Attempt,
     Audit,
@@ -94,6 +95,8 @@ def history(session: Session, image_id: int) -> History | None:
         paths=_paths(session, image_id),
         attempts=_attempts(session, image_id),
         analyses=_analyses(session, image_id),
+        corrections=corrections.listed(session, image_id),
+        overlaps=overlaps.of_image(session, image_id),
     )
 
 

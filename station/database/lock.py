@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from station.contract.errors import DatabaseError
 
@@ -18,8 +19,11 @@ class RunLock:
     removing it would let two processes lock two files of one name.
     """
 
-    def __init__(self, database: Path, *, clock: Callable[[], datetime]) -> None:
-        self._path = _file(database)
+    def __init__(
+        self, database: Path, *, clock: Callable[[], datetime], work: Literal["run", "reanalyse"] = "run"
+    ) -> None:
+        self._path = _file(database, work)
+        self._other = "station runs" if work == "run" else f"`station {work}` works"
         self._clock = clock
         self._handle = -1
 
@@ -34,7 +38,7 @@ class RunLock:
         except BlockingIOError as cause:
             other = _words(self._handle)
             os.close(self._handle)
-            raise DatabaseError(f"another station runs on this database already ({other}); stop it first") from cause
+            raise DatabaseError(f"another {self._other} on this database already ({other}); stop it first") from cause
         who = f"process {os.getpid()} on {socket.gethostname()} since {self._clock().isoformat(timespec='seconds')}\n"
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, who.encode(), 0)
@@ -52,7 +56,7 @@ def holder(database: Path) -> str | None:
     Asked for by a shared lock, which is given back at once.
     """
     try:
-        handle = os.open(_file(database), os.O_RDONLY)
+        handle = os.open(_file(database, "run"), os.O_RDONLY)
     except OSError:
         return None
     try:
@@ -64,8 +68,8 @@ def holder(database: Path) -> str | None:
     return None
 
 
-def _file(database: Path) -> Path:
-    return database.with_name(database.name + ".lock")
+def _file(database: Path, work: str) -> Path:
+    return database.with_name(database.name + (".lock" if work == "run" else f".{work}.lock"))
 
 
 def _words(handle: int) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 
 from station.contract.errors import DatabaseError
-from station.database import history
+from station.database import history, overlaps
 from station.database.records import SUPERSEDED, AnalysisRecord, Lease, StoredCell
 from station.database.tables import Analysis, CellRow, File, Image, MaskRow
 
@@ -75,6 +75,13 @@ def save(session: Session, record: AnalysisRecord, now: datetime) -> None:
         history.end(session, record.image_id, "failed", now, SUPERSEDED)
         return
     history.end(session, record.image_id, "done", now)
+    insert_analysis(session, record, now)
+    if record.registered:
+        overlaps.save(session, record.image_id, record.registered)
+
+
+def insert_analysis(session: Session, record: AnalysisRecord, now: datetime) -> None:
+    """The rows of an analysis; none where this model with these settings was there before."""
     if (row_id := session.scalar(_new_analysis(record, now))) is None:
         return
     masks = {"labels_png": record.labels_png, "cells_png": record.cells_png}

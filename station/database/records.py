@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Status: TypeAlias = Literal["waiting", "queued", "leased", "done", "quarantined"]
 STATUSES: tuple[Status, ...] = ("waiting", "queued", "leased", "done", "quarantined")
@@ -14,6 +14,9 @@ End: TypeAlias = Literal["done", "failed", "given back", "died"]
 
 # The reason of a picture that turned out to be half of the one that its file holds now; it leaves every total.
 SUPERSEDED = "superseded"
+
+# The flag of an analysis whose count is doubtful: a person should look.
+REVIEW_FLAG = "review"
 
 # A fact: what the station remembers about itself, as JSON can hold it.
 Fact: TypeAlias = str | int | float | list[int] | list[float] | None
@@ -94,6 +97,49 @@ class StoredCell:
 
 
 @dataclass(frozen=True, slots=True)
+class SmallCopy:
+    """By what a field is recognised: a grey JPEG, each px of it a square of `step` px of the picture."""
+
+    step: int
+    jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOverlap:
+    """Two fields that show the same place: (x, y) of the later one is (x + shift_x, y + shift_y) of the earlier."""
+
+    image_id: int
+    earlier_id: int  # captured earlier, or in the same moment and taken in earlier
+    shift_x: float  # px
+    shift_y: float
+    shared: float  # share of a field, 0..1
+    certainty: float  # 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierField(StoredOverlap):
+    """A field that shows a part of a later one too, with those cells of the later one that lie there."""
+
+    cells: tuple[tuple[float, float], ...]  # their centroids in the later field, px
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What comparing a field with its neighbours came to."""
+
+    copy: SmallCopy
+    pairs: tuple[StoredOverlap, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The counted pictures of a slide around one of it, the nearest first."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AnalysisRecord:
     """One analysis with all that its count depends on."""
 
@@ -113,6 +159,21 @@ class AnalysisRecord:
     width: int
     height: int
     quality: dict[str, float] = field(default_factory=dict)  # of the picture: focus, light, stain
+    registered: Registered | None = None  # None: it was not compared with its neighbours
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A counted picture, and what its newest analysis came from."""
+
+    image_id: int
+    path: str
+    sha256: str
+    clock_differs: bool
+    model_sha256: str
+    settings_sha256: str  # without the mark of a repetition
+    wbc_count: int
+    has_masks: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +255,26 @@ class StoredAnalysis:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCorrection:
+    """What a person said of an image, and its counts after it."""
+
+    correction_id: int
+    number: int  # 1 for the first of its image
+    made_at: datetime
+    who: str
+    why: str
+    kind: str  # a word of `contract.corrections.KINDS`
+    detail: dict[str, Any]
+    stands: int  # the number of the correction that is in force after it: its own, an earlier one's, or 0
+    changed: bool  # whether a cell differs from the automatic result after it
+    rejected: bool
+    wbc_count: int
+    wbc_count_inside: int
+
+
+@dataclass(frozen=True, slots=True)
 class History:
-    """All that is known of an image; attempts and analyses with the oldest first."""
+    """All that is known of an image; attempts, analyses and corrections with the oldest first."""
 
     image_id: int
     path: str
@@ -209,6 +288,8 @@ class History:
     paths: tuple[SeenPath, ...]
     attempts: tuple[Attempt, ...]
     analyses: tuple[StoredAnalysis, ...]
+    corrections: tuple[StoredCorrection, ...] = ()
+    overlaps: tuple[EarlierField, ...] = ()  # with earlier fields of its slide that count
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from station.database.tables import Analysis, FactRow, File, Image, MaskRow
+from station.database import overlaps
+from station.database.tables import Analysis, CorrectionRow, FactRow, File, Image, MaskRow
 
 MASKS_PRUNED, IMAGES_PRUNED = "masks_pruned_before", "images_pruned_before"  # facts, ISO 8601: the latest of several
+
+# A correction begins from the automatic masks, and may be withdrawn: they stay as long as the image does.
+_CORRECTED = exists().where(CorrectionRow.image_id == Analysis.image_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +36,17 @@ class OldImage:
 
 
 def old_masks(session: Session, before: datetime) -> list[OldMasks]:
-    """Masks of analyses made before a moment, the oldest first."""
+    """Masks of analyses made before a moment, the oldest first; not of images that a person corrected."""
     size = func.length(MaskRow.labels_png) + func.length(MaskRow.cells_png)
-    found = select(Analysis.id, size).join(MaskRow, MaskRow.analysis_id == Analysis.id)
+    found = select(Analysis.id, size).join(MaskRow, MaskRow.analysis_id == Analysis.id).where(~_CORRECTED)
     return [OldMasks(*row) for row in session.execute(found.where(Analysis.created_at < before).order_by(Analysis.id))]
 
 
 def remove_masks(session: Session, analysis_ids: Sequence[int], before: datetime, now: datetime) -> None:
-    """Take the masks of these analyses away; counts and cells stay."""
-    session.execute(delete(MaskRow).where(MaskRow.analysis_id.in_(analysis_ids)))
+    """Take the masks of these analyses away, unless a person corrected them meanwhile; counts and cells stay."""
+    free = select(Analysis.id).where(Analysis.id.in_(analysis_ids), ~_CORRECTED)
+    overlaps.forget(session, free)
+    session.execute(delete(MaskRow).where(MaskRow.analysis_id.in_(free)))
     _note(session, MASKS_PRUNED, before, now)
 
 
@@ -55,7 +61,8 @@ def old_images(session: Session, before: datetime) -> list[OldImage]:
 def remove_images(session: Session, image_ids: Sequence[int], before: datetime, now: datetime) -> None:
     """Take these images away with all that is known of them, where they are still counted ones."""
     counted = list(session.scalars(select(Image.id).where(Image.id.in_(image_ids), Image.status == "done")))
-    for table, owner in ((Analysis, Analysis.image_id), (File, File.image_id), (Image, Image.id)):
+    owners = (CorrectionRow.image_id, Analysis.image_id, File.image_id, Image.id)
+    for table, owner in zip((CorrectionRow, Analysis, File, Image), owners, strict=True):
         session.execute(delete(table).where(owner.in_(counted)))  # cells, masks and paths go with their owner
     _note(session, IMAGES_PRUNED, before, now)
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
-
 from station.contract.errors import DatabaseError
-from station.database import arrivals, files, history, installed, queue, results, retention, trials
+from station.database import (
+    again,
+    arrivals,
+    daily,
+    files,
+    history,
+    installed,
+    overlaps,
+    queue,
+    results,
+    retention,
+    trials,
+)
 from station.database.arrivals import Arrivals
-from station.database.connection import READING, in_words, open_engine
+from station.database.connection import in_words, open_engine
+from station.database.daily import Field
 from station.database.records import (
     Added,
     AnalysisRecord,
     Audit,
+    Counted,
     EngineTrial,
     Fact,
     FileStamp,
@@ -25,22 +35,20 @@ from station.database.records import (
     ImageResult,
     KnownFile,
     Lease,
+    Neighbours,
     NewImage,
     OpenItem,
+    SmallCopy,
     StoredModel,
 )
 from station.database.retention import OldImage, OldMasks
+from station.database.reviews import Reviews
 from station.database.schema import check, migrate, newest
 from station.database.tables import FactRow
 
 
-class Store:
+class Store(Reviews):
     """An open database. `clock` gives aware moments. Every method raises DatabaseError naming file and cause."""
-
-    def __init__(self, path: Path, engine: Engine, clock: Callable[[], datetime]) -> None:
-        """Use `open` or `open_reader`."""
-        self.path, self._engine, self._clock = path, engine, clock
-        self._file = _identity(path)
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], datetime], create: bool = False) -> Store:
@@ -66,9 +74,6 @@ class Store:
         if found != newest():
             raise DatabaseError(f"the database {path} has the older schema {found}; `station init` or `run` updates it")
         return cls(path, open_engine(path, read_only=True), clock)
-
-    def close(self) -> None:
-        self._engine.dispose()
 
     # The camera folder
 
@@ -124,6 +129,26 @@ class Store:
         with self._writing() as session:
             queue.save(session, record, self._clock())
 
+    def neighbours(self, image_id: int, most: int) -> Neighbours:
+        """Up to `most` counted images of its slide captured before an image, and as many after it."""
+        with self._reading() as session:
+            return overlaps.neighbours(session, image_id, most)
+
+    def small_copies(self, image_ids: Collection[int]) -> dict[int, SmallCopy]:
+        """By what these images are recognised, where that is kept."""
+        with self._reading() as session:
+            return overlaps.small_copies(session, image_ids)
+
+    def counted_between(self, start: datetime, end: datetime, slide: str | None = None) -> Sequence[Counted]:
+        """Counted pictures captured in start <= t < end, perhaps of one slide, with what their newest analysis is."""
+        with self._reading() as session:
+            return again.counted(session, start, end, slide)
+
+    def add_analysis(self, record: AnalysisRecord) -> bool:
+        """One more analysis of a counted picture, beside those that are there; False where its newest is the same."""
+        with self._writing() as session:
+            return again.add(session, record, self._clock())
+
     # Models
 
     def add_model(self, *, name: str, sha256: str, path: str, description: str) -> StoredModel:
@@ -167,6 +192,21 @@ class Store:
         """Images captured in start <= t < end, in the order of their arrival."""
         with self._reading() as session:
             return results.captured_between(session, start, end)
+
+    def fields_between(self, start: datetime, end: datetime) -> list[Field]:
+        """Counted pictures captured in start <= t < end with their cells, without those that persons rejected."""
+        with self._reading() as session:
+            return daily.fields_between(session, start, end)
+
+    def paths_of(self, image_ids: Iterable[int]) -> dict[int, tuple[str, ...]]:
+        """Where each of these pictures lay when its files were last looked at."""
+        with self._reading() as session:
+            return daily.paths_of(session, image_ids)
+
+    def shared_counts(self, start: datetime, end: datetime) -> dict[int, int]:
+        """How many cells of an image an earlier one shows too, where any; both captured in start <= t < end."""
+        with self._reading() as session:
+            return overlaps.shared_counts(session, start, end)
 
     def ingested_elsewhere(self, start: datetime, end: datetime) -> tuple[int, int]:
         """(captured within but taken in outside, taken in within but captured outside) of start <= t < end."""
@@ -252,26 +292,6 @@ class Store:
         """Remember a value, instead of an earlier one."""
         with self._writing() as session:
             session.merge(FactRow(name=name, value=value, recorded_at=self._clock()))
-
-    @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        if _identity(self.path) != self._file:  # what is written from here on would vanish with the open file
-            raise DatabaseError(f"the database {self.path} was removed or replaced while it was open; start again")
-        with in_words(self.path), Session(self._engine) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def _reading(self) -> Iterator[Session]:
-        with in_words(self.path), Session(self._engine.execution_options(**READING)) as session, session.begin():
-            yield session
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _missing(path: Path) -> DatabaseError:

@@ -36,6 +36,7 @@ class Image(Row):
         Index("images_by_status", "status", "attempts", "id"),
         Index("images_by_capture", "captured_at"),
         Index("images_by_arrival", "ingested_at"),
+        Index("images_by_slide", "slide", "captured_at"),
         {"sqlite_autoincrement": True},  # an id is never used twice: it is the order of arrival
     )
 
@@ -124,12 +125,9 @@ class Analysis(Row):
     wbc_count_inside: Mapped[int]
 
 
-class CellRow(Row):
-    """One white cell of an analysis."""
+class Measured:
+    """The columns of a white cell, whoever drew it."""
 
-    __tablename__ = "cells"
-
-    analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id", ondelete="CASCADE"), primary_key=True)
     cell_id: Mapped[int] = mapped_column(primary_key=True)
     x: Mapped[float]
     y: Mapped[float]
@@ -146,6 +144,14 @@ class CellRow(Row):
     flags: Mapped[list[str]] = mapped_column(default=list)
 
 
+class CellRow(Measured, Row):
+    """One white cell of an analysis."""
+
+    __tablename__ = "cells"
+
+    analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id", ondelete="CASCADE"), primary_key=True)
+
+
 class MaskRow(Row):
     """The masks of an analysis as PNG, apart from it so that lists stay small."""
 
@@ -154,6 +160,89 @@ class MaskRow(Row):
     analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id", ondelete="CASCADE"), primary_key=True)
     labels_png: Mapped[bytes]
     cells_png: Mapped[bytes]
+
+
+class FingerprintRow(Row):
+    """By what a field is recognised among others of its slide."""
+
+    __tablename__ = "fingerprints"
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int]
+    jpeg: Mapped[bytes]
+
+
+class OverlapRow(Row):
+    """Two fields that show the same place; what their pixels say, whether they count or not."""
+
+    __tablename__ = "overlaps"
+    __table_args__ = (Index("overlaps_by_earlier", "earlier_id"),)
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    earlier_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    shift_x: Mapped[float]
+    shift_y: Mapped[float]
+    shared: Mapped[float]
+    certainty: Mapped[float]
+
+
+class CorrectionRow(Row):
+    """What a person said of an image, and its counts after it. Appended, never changed."""
+
+    __tablename__ = "corrections"
+    __table_args__ = (UniqueConstraint("image_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+    analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id"), index=True)  # whose masks it began from
+    seen_analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id"), index=True)  # the newest at that time
+    number: Mapped[int]
+    made_at: Mapped[datetime]
+    who: Mapped[str]
+    why: Mapped[str]
+    kind: Mapped[str]
+    detail: Mapped[dict[str, Any]]
+    stands: Mapped[int]  # number of the correction that is in force after it; 0: none, all were withdrawn
+    changed: Mapped[bool]
+    rejected: Mapped[bool]
+    wbc_count: Mapped[int]
+    wbc_count_inside: Mapped[int]
+
+
+class ReviewedCellRow(Measured, Row):
+    """One white cell as it was after a correction."""
+
+    __tablename__ = "reviewed_cells"
+
+    correction_id: Mapped[int] = mapped_column(ForeignKey("corrections.id", ondelete="CASCADE"), primary_key=True)
+    source: Mapped[str]
+
+
+class ReviewedMaskRow(Row):
+    """The masks after a correction; none where the automatic ones had been pruned before."""
+
+    __tablename__ = "reviewed_masks"
+
+    correction_id: Mapped[int] = mapped_column(ForeignKey("corrections.id", ondelete="CASCADE"), primary_key=True)
+    labels_png: Mapped[bytes]
+    cells_png: Mapped[bytes]
+
+
+class SignatureRow(Row):
+    """A person's name under the numbers of a slide or a day. Appended, never changed."""
+
+    __tablename__ = "signatures"
+    __table_args__ = (Index("signatures_by_subject", "subject", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subject: Mapped[str]
+    name: Mapped[str]
+    who: Mapped[str]
+    signed_at: Mapped[datetime]
+    numbers: Mapped[dict[str, Any]]
+    models: Mapped[list[str]]
+    images: Mapped[list[Any]] = mapped_column(JSON)  # what each image counted: the digest is taken over this
+    digest: Mapped[str]
 
 
 class ModelRow(Row):

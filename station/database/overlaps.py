@@ -1,0 +1,120 @@
+"""By what fields of a slide are recognised, and which show the same place. Each function is part of one transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    ColumnElement,
+    MetaData,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session
+
+from station.database.records import EarlierField, Neighbours, Registered, SmallCopy
+from station.database.tables import Analysis, FingerprintRow, Image, OverlapRow, Utc
+
+_PAIR = ("image_id", "earlier_id", "shift_x", "shift_y", "shared", "certainty")
+_overlaps = Table("overlap_results", MetaData(), *(Column(name) for name in _PAIR))
+_cells = Table("cell_results", MetaData(), *(Column(name) for name in ("image_id", "x", "y")))
+_newest = Table("newest_analyses", MetaData(), *(Column(name) for name in ("image_id", "width", "height")))
+
+# Made once: they are run for every picture.
+_OWN: BindParameter[int] = bindparam("own")
+_MOMENT: BindParameter[datetime] = bindparam("moment", type_=Utc())
+_PLACE = select(Image.slide, Image.captured_at).where(Image.id == _OWN)
+_COUNTED = select(Image.id).where(Image.slide == bindparam("slide"), Image.status == "done").limit(bindparam("most"))
+_BEFORE = _COUNTED.where(Image.captured_at <= _MOMENT, or_(Image.captured_at != _MOMENT, Image.id < _OWN))
+_BEFORE = _BEFORE.order_by(Image.captured_at.desc(), Image.id.desc())
+_AFTER = _COUNTED.where(Image.captured_at >= _MOMENT, or_(Image.captured_at != _MOMENT, Image.id > _OWN))
+_AFTER = _AFTER.order_by(Image.captured_at, Image.id)
+
+_AT_ONCE = 10_000  # SQLite takes 32,766 values in one statement
+_Place: TypeAlias = tuple[float, float]  # the centroid of a cell, px
+
+
+def neighbours(session: Session, image_id: int, most: int) -> Neighbours:
+    """The `most` counted images of its slide that were captured last before an image, and first after it."""
+    slide, moment = session.execute(_PLACE, {"own": image_id}).one()
+    given = {"own": image_id, "slide": slide, "moment": moment, "most": most}
+    before, after = (tuple(session.scalars(one, given)) for one in (_BEFORE, _AFTER))
+    return Neighbours(before, after)
+
+
+def small_copies(session: Session, image_ids: Collection[int]) -> dict[int, SmallCopy]:
+    """By what these images are recognised, where that is kept."""
+    rows = session.scalars(select(FingerprintRow).where(FingerprintRow.image_id.in_(image_ids)))
+    return {row.image_id: SmallCopy(row.step, row.jpeg) for row in rows}
+
+
+def save(session: Session, image_id: int, registered: Registered) -> None:
+    """What an image is recognised by, and its pairs; what is known stays."""
+    copy = asdict(registered.copy) | {"image_id": image_id}
+    session.execute(insert(FingerprintRow).values(copy).on_conflict_do_nothing())
+    if registered.pairs:
+        session.execute(insert(OverlapRow).on_conflict_do_nothing(), list(map(asdict, registered.pairs)))
+
+
+def of_image(session: Session, image_id: int) -> tuple[EarlierField, ...]:
+    """The earlier fields, as far as they count, that show a part of an image too, by number."""
+    return tuple(_earlier_fields(session, _overlaps.c.image_id == image_id))
+
+
+def shared_counts(session: Session, start: datetime, end: datetime) -> dict[int, int]:
+    """How many cells of each image lie where an earlier one shows them too; both captured in start <= t < end.
+
+    Cells are those that count: corrected ones, where there are any. An image without such cells is left out.
+    """
+    within = select(Image.id).where(Image.captured_at >= start, Image.captured_at < end)
+    # + 0, or SQLite would try every pair of images of the time.
+    both = _overlaps.c.image_id.in_(within) & (_overlaps.c.earlier_id + 0).in_(within)
+    places: dict[int, set[_Place]] = defaultdict(set)
+    for field in _earlier_fields(session, both):
+        places[field.image_id].update(field.cells)
+    return {image_id: len(cells) for image_id, cells in places.items() if cells}
+
+
+def forget(session: Session, analysis_ids: Select[int]) -> None:
+    """Take away by what the images of these analyses are recognised; what overlaps was found stays."""
+    images = select(Analysis.image_id).where(Analysis.id.in_(analysis_ids))
+    session.execute(delete(FingerprintRow).where(FingerprintRow.image_id.in_(images)))
+
+
+def _earlier_fields(session: Session, condition: ColumnElement[bool]) -> Iterator[EarlierField]:
+    found = select(_overlaps, _newest.c.width, _newest.c.height)
+    found = found.join(_newest, _newest.c.image_id == _overlaps.c.image_id).where(condition)
+    rows = session.execute(found.order_by(_overlaps.c.image_id, _overlaps.c.earlier_id)).all()
+    places = _places(session, {row.image_id for row in rows})
+    for row in rows:
+        pair = {name: getattr(row, name) for name in _PAIR}
+        yield EarlierField(**pair, cells=tuple(_shown(row, places.get(row.image_id, ()))))
+
+
+def _shown(row: Row[Any], cells: Iterable[_Place]) -> Iterator[_Place]:
+    """Those of a later field's cells that lie in the earlier one as well."""
+    for x, y in cells:
+        if 0 <= x + row.shift_x < row.width and 0 <= y + row.shift_y < row.height:
+            yield x, y
+
+
+def _places(session: Session, image_ids: Collection[int]) -> dict[int, list[_Place]]:
+    places: dict[int, list[_Place]] = defaultdict(list)
+    listed = sorted(image_ids)  # and no sub-query, for which SQLite would read all cells there are
+    for first in range(0, len(listed), _AT_ONCE):
+        own = _cells.c.image_id.in_(listed[first : first + _AT_ONCE])
+        for image_id, x, y in session.execute(select(_cells).where(own)):
+            places[image_id].append((x, y))
+    return places
