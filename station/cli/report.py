@@ -10,7 +10,8 @@ import click
 
 from station.cli.context import config_option, now_utc, reading, settings_of
 from station.contract.errors import StationError
-from station.reports import FORMATS, days_in_words, render, summarise
+from station.reports import DETAILED, FORMATS, days_in_words, in_reach, render, summarise
+from station.reports.day import detailed
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _YESTERDAY = "yesterday"
@@ -56,12 +57,14 @@ def command(
       station report --date 2026-03-29
       station report --from 2026-03-01 --to 2026-03-31 --format csv -o march.csv
       station report --date yesterday -o report-{date}.txt
+      station report --format html -o day.html
     """
     settings = settings_of(config)
     zone = settings.report.zone
     start, end = map(_in_reach, _days(day, first, last, now_utc().astimezone(zone).date()))
     with reading(settings) as store:
-        text = render(summarise(store, start, end, zone, names=names), style)
+        summary = summarise(store, start, end, zone, names=names)
+        text = render(detailed(store, summary, settings, now_utc()) if style in DETAILED else summary, style)
     if output is None:
         click.echo(text, nl=False)
         return
@@ -91,6 +94,6 @@ def _days(
 
 
 def _in_reach(day: date) -> date:
-    if not 1970 <= day.year < 2200:
+    if not in_reach(day):
         raise click.UsageError(f"{day:%Y-%m-%d} is no day of a report; give one between 1970 and 2199")
     return day

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -18,11 +19,14 @@ from zoneinfo import ZoneInfo
 
 from station.commission import PSEUDONYM_SALT
 from station.contract.errors import StationError
-from station.database.records import ImageResult
+from station.database.records import REVIEW_FLAG, ImageResult
+from station.database.review_records import Between, ReviewLine
 from station.database.store import Store
 from station.printing import plural
+from station.reports.figures import Detail
 
-FORMATS = ("table", "json", "csv")
+FORMATS = ("table", "json", "csv", "html")
+DETAILED = ("json", "html")  # also show what `station.reports.day` adds to a summary
 
 
 class _Format(Protocol):
@@ -45,6 +49,21 @@ class ImageLine:
     cell_diameter_px: float | None
     model: str | None
     engine: str | None
+    wbc_count_reviewed: int | None = None  # what persons made of it; None where nobody looked
+    changed: bool = False  # by persons: a cell differs from the automatic result
+    rejected: bool = False  # by persons: counts no cells
+    review_open: bool = False  # marked for review, and nobody has looked since
+    wbc_count_shared: int = 0  # of `count`, cells that an earlier picture of these days shows too
+
+    @property
+    def count(self) -> int | None:
+        """The corrected count where there is one, else the automatic one."""
+        return self.wbc_count if self.wbc_count_reviewed is None else self.wbc_count_reviewed
+
+    @property
+    def for_review(self) -> bool:
+        """Whether the station marked it: a person should look."""
+        return REVIEW_FLAG in self.flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +76,7 @@ class Summary:
     images: tuple[ImageLine, ...]
     ingested_on_other_days: int  # captured in these days, taken in on others
     captured_on_other_days: int  # taken in on these days, captured on others
+    detail: Detail | None = None  # what `station.reports.day` adds
 
     @property
     def counted(self) -> tuple[ImageLine, ...]:
@@ -64,12 +84,27 @@ class Summary:
 
     @property
     def wbc_count(self) -> int:
-        """All white cells, those cut by the border included."""
+        """All white cells, those cut by the border included; corrected counts count."""
+        return sum(line.count or 0 for line in self.counted)
+
+    @property
+    def wbc_count_distinct(self) -> int:
+        """Without the cells that an earlier picture of the same slide and of these days shows too."""
+        return self.wbc_count - sum(line.wbc_count_shared for line in self.counted)
+
+    @property
+    def wbc_count_automatic(self) -> int:
+        """What it would be without corrections."""
         return sum(line.wbc_count or 0 for line in self.counted)
 
     @property
+    def corrected(self) -> tuple[ImageLine, ...]:
+        """The pictures that persons looked at, and changed, rejected or accepted."""
+        return tuple(line for line in self.counted if line.wbc_count_reviewed is not None)
+
+    @property
     def wbc_count_inside(self) -> int:
-        """White cells that the border does not cut."""
+        """White cells that the border does not cut, as counted automatically."""
         return sum(line.wbc_count_inside or 0 for line in self.counted)
 
     @property
@@ -82,8 +117,16 @@ class Summary:
         """(slide, pictures counted, white cells), by name."""
         own: dict[str, list[int]] = {}
         for line in self.counted:
-            own.setdefault(line.slide, []).append(line.wbc_count or 0)
+            own.setdefault(line.slide, []).append(line.count or 0)
         return tuple((name, len(counts), sum(counts)) for name, counts in sorted(own.items()))
+
+    @property
+    def distinct(self) -> dict[str, int]:
+        """White cells of each slide without those that an earlier picture of it shows too."""
+        shared = Counter({name: 0 for name, _, _ in self.slides})
+        for line in self.counted:
+            shared[line.slide] += line.wbc_count_shared
+        return {name: cells - shared[name] for name, _, cells in self.slides}
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -96,7 +139,12 @@ def summarise(store: Store, first: date, last: date, zone: ZoneInfo, *, names: b
     other_ingested, other_captured = store.ingested_elsewhere(start, end)
     salt = str(store.fact(PSEUDONYM_SALT) or "")
     shown = (lambda text: text) if names else (lambda text: pseudonym(text, salt))
-    images = tuple(_line(result, zone, shown) for result in store.results_between(start, end))
+    looks = {line.image_id: line for line in store.review_lines(Between(start, end))}
+    shared = store.shared_counts(start, end)
+    images = tuple(
+        _line(result, looks.get(result.image_id), shared.get(result.image_id, 0), zone, shown)
+        for result in store.results_between(start, end)
+    )
     return Summary(first, last, zone.key, images, other_ingested, other_captured)
 
 
@@ -108,9 +156,14 @@ def bounds(first: date, last: date, zone: ZoneInfo) -> tuple[datetime, datetime]
     )
 
 
-def pseudonym(text: str, salt: str) -> str:
-    """A short stable stand-in for a name; without the salt of this station it cannot be guessed back."""
-    return hmac.new(salt.encode(), text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:8]
+def in_reach(day: date) -> bool:
+    """Whether a report of this day can be made: calendars and zones end somewhere."""
+    return 1970 <= day.year < 2200
+
+
+def pseudonym(text: str, salt: str, digits: int = 8) -> str:
+    """A short stable stand-in for a name, hex; without the salt of this station it cannot be guessed back."""
+    return hmac.new(salt.encode(), text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:digits]
 
 
 def render(summary: Summary, style: str) -> str:
@@ -120,7 +173,9 @@ def render(summary: Summary, style: str) -> str:
     return cast(_Format, import_module(f"station.reports.{style}")).render(summary)
 
 
-def _line(result: ImageResult, zone: ZoneInfo, shown: Callable[[str], str]) -> ImageLine:
+def _line(
+    result: ImageResult, look: ReviewLine | None, shared: int, zone: ZoneInfo, shown: Callable[[str], str]
+) -> ImageLine:
     path = Path(result.path)
     return ImageLine(
         image_id=result.image_id,
@@ -135,6 +190,11 @@ def _line(result: ImageResult, zone: ZoneInfo, shown: Callable[[str], str]) -> I
         cell_diameter_px=result.cell_diameter_px,
         model=result.model,
         engine=result.engine,
+        wbc_count_reviewed=result.wbc_count_reviewed,
+        changed=look is not None and look.changed,
+        rejected=look is not None and look.rejected,
+        review_open=look is not None and look.marked,
+        wbc_count_shared=shared,
     )
 
 
@@ -144,7 +204,7 @@ def days_in_words(first: date, last: date) -> str:
 
 
 def day_notes(summary: Summary) -> Sequence[str]:
-    """The lines about pictures whose day of capture and of arrival differ."""
+    """The lines about pictures whose days of capture and of arrival differ, and about cells that two pictures show."""
     notes = []
     if summary.ingested_on_other_days:
         notes.append(f"{plural(summary.ingested_on_other_days, 'picture')} of these days came in on another day")
@@ -152,4 +212,8 @@ def day_notes(summary: Summary) -> Sequence[str]:
         were = "was" if summary.captured_on_other_days == 1 else "were"
         words = plural(summary.captured_on_other_days, "picture")
         notes.append(f"{words} that came in {were} captured on another day")
+    if shared := summary.wbc_count - summary.wbc_count_distinct:
+        lie = "lies" if shared == 1 else "lie"
+        words = f"{plural(shared, 'white cell')} {lie} where an earlier picture of the slide shows the same place"
+        notes.append(f"{words}: {summary.wbc_count_distinct} without {'it' if shared == 1 else 'them'}")
     return notes

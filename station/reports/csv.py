@@ -6,10 +6,8 @@ import csv
 import io
 from dataclasses import fields
 
+from station.printing import defused
 from station.reports import ImageLine, Summary
-
-# A cell that begins so is run as a formula by spreadsheet programs.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def render(summary: Summary) -> str:
@@ -28,5 +26,4 @@ def _value(value: object) -> str | int | float:
         return value
     if value is None:
         return ""
-    text = " ".join(value) if isinstance(value, tuple) else str(value)
-    return "'" + text if text.startswith(_FORMULA) else text
+    return defused(" ".join(value) if isinstance(value, tuple) else str(value))

@@ -10,7 +10,7 @@ from station.printing import plural, printable
 from station.reports import ImageLine, Summary, day_notes, days_in_words
 
 _PURPOSE = "Research use only. Counts of white cells, no differential count, no diagnosis."
-_SLIDES = ("slide", "pictures", "white cells")
+_SLIDES = ("slide", "pictures", "white cells", "distinct")
 _PICTURES = ("id", "picture", "slide", "captured", "white cells", "inside", "status", "notes")
 
 
@@ -18,8 +18,7 @@ def render(summary: Summary) -> str:
     """Head line, slides, pictures, and what is open."""
     lines = [_headline(summary), *summary.models, *day_notes(summary)]
     if summary.images:
-        slides = [(printable(slide), str(pictures), str(cells)) for slide, pictures, cells in summary.slides]
-        lines += ["", *_aligned([_SLIDES, *slides])]
+        lines += ["", *_aligned(_slides(summary))]
         lines += ["", *_aligned([_PICTURES, *map(_picture, summary.images)]), ""]
     return "\n".join([*lines, _PURPOSE, ""])
 
@@ -33,9 +32,17 @@ def _headline(summary: Summary) -> str:
     return f"{days}: {counted}, {len(summary.open)} not counted"
 
 
+def _slides(summary: Summary) -> list[tuple[str, ...]]:
+    """Without the last column where no two pictures show the same cell."""
+    distinct = summary.distinct
+    rows = [(printable(name), str(images), str(cells), str(distinct[name])) for name, images, cells in summary.slides]
+    columns = 4 if summary.wbc_count_distinct != summary.wbc_count else 3
+    return [row[:columns] for row in (_SLIDES, *rows)]
+
+
 def _picture(line: ImageLine) -> tuple[str, ...]:
     notes = ", ".join(line.flags) or (line.reason or "")
-    count, inside = ("" if value is None else str(value) for value in (line.wbc_count, line.wbc_count_inside))
+    count, inside = ("" if value is None else str(value) for value in (line.count, line.wbc_count_inside))
     names = (printable(line.name), printable(line.slide), f"{line.captured_at:%H:%M:%S}")
     return (str(line.image_id), *names, count, inside, line.status, notes)
 
