@@ -1,0 +1,47 @@
+"""Templates: everything that is shown is escaped, and what a terminal or a page would obey is written out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from station.printing import plural, printable
+
+
+def render(template: str, **told: object) -> str:
+    """A page, or a part of one, from `templates/`."""
+    return _environment().get_template(f"{template}.jinja").render(told)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("station", "review/templates"),
+        autoescape=True,
+        finalize=_printable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"plural": plural, "local": _local, "number": _number}
+    return environment
+
+
+def _printable(value: object) -> object:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _number(value: float) -> str:
+    return f"{value:,}"
+
+
+@pass_context
+def _local(context: Context, moment: datetime, style: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """A moment in the station's time zone, which the page was told as `zone`."""
+    zone: ZoneInfo = context["zone"]
+    return moment.astimezone(zone).strftime(style)

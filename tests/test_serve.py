@@ -1,0 +1,622 @@
+"""`station serve` by its addresses: pages, corrections and signatures, and who is refused. No browser."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from html import unescape
+from html.parser import HTMLParser
+from itertools import chain
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from painted_days import MORNING, STAMP, Day, painted, small
+from serving import Served, served
+
+from station.cli import main
+from station.contract.contours import contours
+from station.contract.corrections import KINDS
+from station.database.review_records import Slide
+from station.printing import printable
+from station.review.pictures import Kept
+from station.review.posting import MOST_BYTES
+from station.review.security import HEADERS, door_for
+from station.review.signatures import digest
+
+ONE, TWO, THREE = small(1, 2, 3)
+TOKEN = "a token that nobody guesses"
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    made = Day(tmp_path_factory.mktemp("served"))
+    yield made
+    made.store.close()
+
+
+@pytest.fixture(scope="module")
+def at(day: Day) -> Iterator[Served]:
+    with served(day, who="Ada") as running:
+        yield running
+
+
+def tiles(page: str) -> list[int]:
+    return [int(number) for number in re.findall(r'id="tile-(\d+)"', page)]
+
+
+def form(at: Served, path: str, **told: str) -> tuple[int, str]:
+    headers = at.own | {"Origin": "null", "Content-Type": FORM}  # as a browser sends it under our referrer policy
+    answer = at.ask(path, "POST", urlencode({"csrf": at.secret()} | told).encode(), **headers)
+    return answer.status, answer.text
+
+
+def said(day: Day, image_id: int) -> list[str]:
+    return [one.kind for one in day.store.corrections(image_id)]
+
+
+# Looking
+
+
+def test_the_newest_image_comes_first_and_each_tile_tells_what_counts(day: Day, at: Served) -> None:
+    first = day.picture(TWO, MORNING, slide="S-first", name="one.png")
+    second = day.picture(THREE, MORNING, slide="S-first", flags=("review",), confidence=(0.31, 0.32))
+    page = at.ask("/?slide=S-first").text
+    assert tiles(page) == [second, first]
+    assert "3 white cells" in page and "for review" in page and "least certain 0.3" in page and "one.png" in page
+    at.correct(first, "remove", cell_id=1)
+    page = at.ask("/?slide=S-first").text
+    assert "1 white cell" in page and "was 2" in page and "looked at" in page
+
+
+def test_the_filters_let_pass_what_they_say(day: Day, at: Served) -> None:
+    slide = {"slide": "S-sieve"}
+    plain = day.picture(TWO, MORNING, slide="S-sieve")
+    dark = day.picture(TWO, MORNING, slide="S-sieve", flags=("dark",), confidence=(0.4, 0.5))
+    marked = day.picture(TWO, MORNING - timedelta(days=1), slide="S-sieve", flags=("review", "unsure"))
+    late = day.picture(TWO, MORNING + timedelta(hours=15, minutes=30), slide="S-sieve")  # 0:30 in Berlin
+
+    def shown(**told: object) -> list[int]:
+        return tiles(at.ask("/?" + urlencode(slide | told)).text)
+
+    assert shown() == [late, marked, dark, plain]
+    assert shown(flag="dark") == [dark] and shown(flag="nothing") == []
+    assert shown(day="2026-11-23") == [dark, plain] and shown(day="2026-11-24") == [late]
+    assert shown(marked=1) == [marked] and shown(below=0.6) == [dark] and shown(below="0,6", flag="dark") == [dark]
+    at.correct(marked, "accept")
+    at.correct(dark, "reject")
+    assert shown(marked=1) == [] and shown(below=0.6) == []
+    for wrong in ("day=yesterday", "below=much", "below=nan"):
+        assert at.ask(f"/?{wrong}").status == 400
+
+
+def test_pages_follow_each_other_both_ways(day: Day, at: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("station.review.gallery.PAGE", 4)
+    made = [day.picture(ONE, MORNING, slide="S-pages", file=False) for _ in range(11)][::-1]
+    address, seen = "/?slide=S-pages", []
+    for _ in range(3):
+        page = at.ask(address).text
+        seen.append(tiles(page))
+        older = re.search(r'rel="next" href="(/\?[^"]+)"', page)
+        address = unescape(older[1]) if older else address
+    assert [*chain(*seen)] == made and [len(one) for one in seen] == [4, 4, 3]
+    for expected in (seen[1], seen[0]):
+        newer = re.search(r'rel="prev" href="([^"]+)"', page)
+        assert newer
+        page = at.ask(unescape(newer[1])).text
+        assert tiles(page) == expected
+
+
+def test_the_image_page_shows_cells_history_and_the_way_to_its_neighbours(day: Day, at: Served) -> None:
+    images = [day.picture(THREE, MORNING, slide="S-walk") for _ in range(3)]
+    at.correct(images[1], "remove", why="a smudge", cell_id=2)
+    page = at.ask(f"/images/{images[1]}?slide=S-walk").text
+    assert f'id="older" rel="next" href="/images/{images[0]}?slide=S-walk"' in page
+    assert f'id="newer" rel="prev" href="/images/{images[2]}?slide=S-walk"' in page
+    assert re.findall(r'data-row="(\d+)"', page) == ["1", "3"]
+    assert len(re.findall(r'<g data-cell="\d+" class="automatic">\s*<path class="halo" d="M', page)) == 2
+    assert "removed cell 2" in page and "a smudge" in page and "model m on onnxruntime" in page
+    assert 'id="older"' not in at.ask(f"/images/{images[0]}?slide=S-walk").text
+
+
+def test_pictures_are_jpegs_of_the_camera_file_and_thumbnails_show_contours(day: Day, at: Served) -> None:
+    image_id = day.picture(TWO, MORNING, slide="S-pixels")
+    whole = at.ask(f"/images/{image_id}/picture.jpg")
+    assert whole.headers["Content-Type"] == "image/jpeg"
+    pixels = cv2.imdecode(np.frombuffer(whole.body, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    truth = painted(TWO)[0].image
+    assert pixels.shape == truth.shape and np.abs(pixels.astype(int) - truth).mean() < 4
+    before = at.ask(f"/images/{image_id}/thumbnail.jpg").body
+    at.correct(image_id, "remove", cell_id=1)
+    after = at.ask(f"/images/{image_id}/thumbnail.jpg").body
+    assert after != before and at.ask(f"/images/{image_id}/thumbnail.jpg").body == after
+
+
+def test_of_a_file_that_is_gone_the_cells_can_still_be_corrected(day: Day, at: Served) -> None:
+    image_id = day.picture(TWO, MORNING, slide="S-gone", file=False)
+    page = at.ask(f"/images/{image_id}").text
+    assert re.search(r'id="gone" class="gone">No file holds this picture', page) and 'id="picture"' not in page
+    assert at.ask(f"/images/{image_id}/picture.jpg").status == 404
+    assert at.ask(f"/images/{image_id}/thumbnail.jpg").headers["Content-Type"] == "image/svg+xml"
+    assert at.correct(image_id, "remove", cell_id=1).json["count"] == 1
+
+
+def test_a_file_that_holds_another_picture_now_is_not_shown(day: Day, at: Served) -> None:
+    image_id = day.picture(TWO, MORNING, slide="S-other", name="other.png")
+    (day.folder / "S-other" / "other.png").write_bytes(b"another patient")
+    assert at.ask(f"/images/{image_id}/picture.jpg").status == 404
+
+
+def test_what_is_not_counted_is_shown_with_its_reason(day: Day, at: Served) -> None:
+    history = next(one for one in [day.store.history(day.picture(ONE, MORNING, slide="S-open"))] if one)
+    day.store.quarantine_file("/srv/S-open/broken.png", STAMP, "is <b>text</b>", "S-open", next_look_at=MORNING)
+    page = at.ask("/?slide=S-open").text
+    broken = tiles(page)[0]
+    assert broken == history.image_id + 1 and "quarantined" in page and "is &lt;b&gt;text&lt;/b&gt;" in page
+    assert "is &lt;b&gt;text" in at.ask(f"/images/{broken}").text
+    assert at.ask(f"/images/{broken}/news").status == 404
+    assert at.correct(broken, "accept").status == 400
+
+
+@pytest.mark.parametrize("path", ["/images/999999", f"/images/{2**63}", f"/images/{10**40}", "/images/-1", "/nothing"])
+def test_what_is_not_there_is_said_to_be_so(at: Served, path: str) -> None:
+    answer = at.ask(path, Accept="text/html")
+    assert answer.status == 404 and "Not there" in answer.text
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "line\nbreak\r\tand\x1b[2Jmore",
+    "gpj.\u202egnp\u2066",
+    "{{ 7 * 7 }}' OR 1=1 --",
+    "名" * 82,
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_names_are_shown_and_do_nothing(day: Day, at: Served, name: str) -> None:
+    file = name.replace("/", "_") + ("x" * (251 - len(name.encode())) if "名" in name else "") + ".png"
+    image_id = day.picture(ONE, MORNING, slide=file, name=file, flags=("review",))
+    query = urlencode({"slide": file})
+    assert tiles(at.ask(f"/?{query}").text) == [image_id]
+    assert tiles(at.ask("/?" + urlencode({"slide": printable(file)})).text) == [image_id]  # as the form says it
+    at.correct(image_id, "accept", who=name, why=name)
+    assert form(at, f"/sign?{query}", who=name, seen=seen(at, f"/sign?{query}"))[0] == 303
+    for path in (
+        "/",
+        f"/?{query}",
+        f"/images/{image_id}?{query}",
+        f"/images/{image_id}/news",
+        f"/sign?{query}",
+        "/signatures",
+    ):
+        answer = at.ask(path)
+        assert answer.status == 200, answer.text
+        body = answer.text if answer.text.startswith("<!") else "".join(answer.json["html"].values())
+        assert not set(body) & set("\x1b\u202e\u2066\r\t"), path
+        assert name not in body or not re.search('[<>"\n]', name)
+        assert (
+            "<script>alert" not in body
+            and "<img src=x" not in body
+            and "49" not in unescape(body).split("' OR")[0][-3:]
+        )
+
+
+def seen(at: Served, path: str) -> str:
+    found = re.search(r'name="seen" value="([0-9a-f]+)"', at.ask(path).text)
+    return found[1] if found else ""
+
+
+# Correcting
+
+
+def spot(cell_id: int) -> tuple[float, float]:
+    cell = painted(THREE)[1][cell_id - 1]
+    return cell.x, cell.y
+
+
+STEPS = [
+    ("remove", {"cell_id": 1}, 2, "removed cell 1"),
+    ("add", {"x": spot(1)[0], "y": spot(1)[1]}, 3, "added a cell at"),
+    ("split", {"cell_id": 2, "points": [list(spot(2)), [spot(2)[0] + 5, spot(2)[1]]]}, 4, "split cell 2"),
+    ("merge", {"cell_ids": [2, 5]}, 3, "merged cells 2, 5"),
+    ("repaint", {"strokes": [{"points": [list(spot(3))], "radius_px": 3, "value": 1, "cell_id": 3}]}, 3, "repainted"),
+    ("accept", {}, 3, "found it right"),
+    ("reject", {}, 0, "rejected the image"),
+    ("withdraw", {}, 3, "took correction 7 back"),
+]
+
+
+def test_every_kind_of_correction_is_made_and_answered_with_the_new_state(day: Day, at: Served) -> None:
+    image_id = day.picture(THREE, MORNING, slide="S-kinds")
+    for number, (kind, detail, count, words) in enumerate(STEPS):
+        told = at.correct(image_id, kind, seen=number, **detail).json
+        assert (told["written"], told["number"], told["count"]) == (True, number + 1, count), told["words"]
+        assert words in told["words"] and words in told["html"]["said"]
+        assert told["html"]["cells"].count("data-row") == 3 or count in (0, 2, 4)
+    assert {kind for kind, *_ in STEPS} == set(KINDS) == set(said(day, image_id))
+    assert [one.who for one in day.store.corrections(image_id)] == ["Ada"] * len(STEPS)
+
+
+def test_of_two_who_correct_at_once_nothing_is_lost_and_the_later_one_is_told(day: Day, at: Served) -> None:
+    image_id = day.picture(THREE, MORNING, slide="S-both")
+    assert at.correct(image_id, "remove", seen=0, who="Ada", cell_id=1).json["written"]
+    later = at.correct(image_id, "remove", seen=0, who="Bob", cell_id=2).json
+    assert later["written"] and later["count"] == 1 and "meanwhile Ada removed cell 1" in later["words"]
+    same = at.correct(image_id, "remove", seen=1, who="Eve", cell_id=2).json
+    assert not same["written"] and "there is no cell 2" in same["words"] and "Bob removed cell 2" in same["words"]
+    blind = at.correct(image_id, "accept", seen=1, who="Eve").json
+    assert not blind["written"] and "changed since you looked" in blind["words"]
+    assert said(day, image_id) == ["remove", "remove"]
+    news = at.ask(f"/images/{image_id}/news?seen=1").json
+    assert (news["number"], news["count"], news["words"]) == (2, 1, "meanwhile Bob removed cell 2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "destroy"}, "there is no correction 'destroy'"),
+        ({"detail": {"cell_id": "x"}}, "cannot be made"),
+        ({"detail": {"cell_id": 1, "more": 1}}, "cannot be made"),
+        ({"detail": [1]}, "is an object"),
+        ({"who": " "}, "nobody is named"),
+        ({"seen": None}, "number of the newest correction"),
+        ({"seen": True}, "number of the newest correction"),
+    ],
+)
+def test_what_is_no_correction_is_named_and_not_written(
+    day: Day, at: Served, changes: dict[str, object], words: str
+) -> None:
+    image_id = day.picture(ONE, MORNING, slide="S-wrong")
+    told = {"kind": "remove", "detail": {"cell_id": 1}, "seen": 0, "who": "Ada"} | changes
+    headers = at.own | {"X-CSRF-Token": at.secret()}
+    answer = at.ask(f"/images/{image_id}/corrections", "POST", json.dumps(told).encode(), **headers)
+    assert answer.status == 400 and words in answer.text and said(day, image_id) == []
+
+
+def test_corrections_survive_a_restart_and_are_in_the_report(tmp_path: Path) -> None:
+    day = Day(tmp_path)
+    image_id = day.picture(THREE, MORNING)
+    with served(day) as first:
+        assert first.correct(image_id, "remove", cell_id=2).json["count"] == 2
+    with served(day) as second:
+        assert "2 white cells" in second.ask(f"/images/{image_id}").text
+    config = tmp_path / "station.toml"
+    config.write_text(f'[camera]\nfolder = "{day.folder}"\n[database]\npath = "{day.store.path}"\n')
+    told = CliRunner().invoke(main, ["report", "--date", "2026-11-23", "--format", "json", "--config", str(config)])
+    assert (json.loads(told.stdout)["wbc_count"], json.loads(told.stdout)["images_changed"]) == (2, 1)
+    day.store.close()
+
+
+# Signing
+
+
+def test_a_slide_is_signed_once_nothing_is_in_the_way_and_changes_show(day: Day, at: Served) -> None:
+    marked = day.picture(TWO, MORNING, slide="S-sign", flags=("review",))
+    other = day.picture(THREE, MORNING, slide="S-sign")
+    path = "/sign?slide=S-sign"
+    page = at.ask(path).text
+    assert f'<a href="/images/{marked}?slide=S-sign&amp;marked=1">Image {marked}</a>' in page and "<form" not in page
+    assert form(at, path, who="Ada", seen=current(day, "S-sign"))[0] == 409
+    at.correct(marked, "accept")
+    assert form(at, path, who="Ada", seen="what was there before")[0] == 409
+    status, told = form(at, path, who=" ", seen=seen(at, path))
+    assert status == 409 and "nobody is named" in told and day.store.signatures("slide", "S-sign") == ()
+    assert form(at, path, who="Ada", seen=seen(at, path))[0] == 303
+    (signature,) = day.store.signatures("slide", "S-sign")
+    assert (signature.who, signature.numbers["cells_reviewed"]) == ("Ada", 5)
+    assert ">signed<" in at.ask(path).text and ">signed<" in at.ask("/?slide=S-sign").text
+    at.correct(other, "remove", cell_id=1)
+    page = at.ask(path).text
+    assert "changed since signed" in page and f">Image {other}</a>: corrected, 3 -&gt; 2 white cells" in page
+
+
+def current(day: Day, slide: str) -> str:
+    return digest(day.store.review_lines(Slide(slide)))
+
+
+def test_a_day_is_signed_by_its_local_date(tmp_path: Path) -> None:
+    day = Day(tmp_path)
+    day.picture(TWO, MORNING)
+    day.picture(ONE, MORNING + timedelta(days=1))
+    with served(day) as at:
+        assert "2026-11-23" in at.ask("/signatures").text and "2026-11-24" in at.ask("/signatures").text
+        assert form(at, "/sign?day=2026-11-23", who="Ada", seen=seen(at, "/sign?day=2026-11-23"))[0] == 303
+        (signature,) = day.store.signatures("day", "2026-11-23")
+        assert [image.image_id for image in signature.images] == [1]
+        for wrong in ("/sign", "/sign?day=today", "/sign?day=2026-11-23&slide=S-1"):
+            assert at.ask(wrong).status == 400
+        assert "nothing to sign" in at.ask("/sign?day=2020-01-01").text
+    day.store.close()
+
+
+# News
+
+
+def test_a_page_that_listens_hears_of_new_images_and_of_corrections(day: Day, at: Served) -> None:
+    line = http.client.HTTPConnection("127.0.0.1", at.port, timeout=20)
+    line.request("GET", "/events")
+    events = line.getresponse()
+    assert events.headers["Content-Type"].startswith("text/event-stream") and events.readline() == b"retry: 1000\n"
+    image_id = day.picture(TWO, MORNING, slide="S-live")
+    assert image_id in heard(events)
+    at.correct(image_id, "remove", cell_id=1)
+    assert heard(events) == {image_id}
+    line.close()
+
+
+def heard(events: http.client.HTTPResponse) -> set[int]:
+    while not (line := events.readline()).startswith(b"data:"):
+        assert line
+    return set(json.loads(line.removeprefix(b"data:"))["images"])
+
+
+def test_a_server_ends_although_a_page_listens(tmp_path: Path) -> None:
+    day = Day(tmp_path)
+    with served(day) as at:
+        line = http.client.HTTPConnection("127.0.0.1", at.port, timeout=20)
+        line.request("GET", "/events")
+        assert line.getresponse().readline()
+    day.store.close()
+
+
+# Who is refused
+
+
+def test_every_answer_carries_the_headers_that_keep_it_here(day: Day, at: Served) -> None:
+    image_id = day.picture(ONE, MORNING, slide="S-headers")
+    paths = [
+        "/",
+        "/signatures",
+        "/static/style.css",
+        f"/images/{image_id}",
+        f"/images/{image_id}/picture.jpg",
+        "/nothing",
+    ]
+    answers = [at.ask(path) for path in paths] + [at.ask("/", Host="evil.example"), at.ask("/", "POST")]
+    assert [answer.status for answer in answers] == [200] * 5 + [404, 421, 403]
+    for answer in answers:
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert "script" not in HEADERS["Content-Security-Policy"] and "unsafe" not in HEADERS["Content-Security-Policy"]
+    for path in (*paths[:2], paths[3], "/sign?slide=S-headers"):
+        Obedient().feed(at.ask(path).text)
+
+
+class Obedient(HTMLParser):
+    """Knows what the policy would stop, and who else would be asked for it."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        assert tag != "style" and (tag != "script" or told["src"])
+        assert not [name for name in told if name.startswith("on") or name == "style"]
+        assert all((told.get(name) or "/").startswith(("/", "#")) for name in ("src", "href", "action"))
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "127.0.0.2", "a@127.0.0.1", "[::1"]
+)
+def test_a_name_that_is_not_the_stations_is_refused(at: Served, host: str) -> None:
+    assert at.ask("/", Host=host).status in (400, 421)
+
+
+def test_its_own_names_are_taken(at: Served) -> None:
+    for name in (f"localhost:{at.port}", f"LOCALHOST:{at.port}", f"[::1]:{at.port}", "127.0.0.1:9000"):  # a tunnel
+        assert at.ask("/", Host=name).status == 200
+    door = door_for("0.0.0.0", 80, TOKEN)
+    assert door.knows("192.168.7.5:80", "192.168.7.5") and not door.knows("evil.example", "192.168.7.5")
+    assert not door_for("127.0.0.1", 80, None).knows("192.168.7.5:80", "192.168.7.5")
+
+
+FOREIGN = [
+    {"Origin": "http://evil.example"},
+    {"Origin": "http://evil.example", "Sec_Fetch_Site": "cross-site"},
+    {"Origin": "null", "Sec_Fetch_Site": "cross-site"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Sec_Fetch_Site": "same-site"},
+    {"Sec_Fetch_Site": "none"},
+    {},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+@pytest.mark.parametrize("secret", ["right", "wrong"])
+def test_what_no_page_of_the_station_sent_changes_nothing(
+    day: Day, at: Served, headers: dict[str, str], secret: str
+) -> None:
+    image_id = day.picture(ONE, MORNING, slide="S-foreign", file=False)
+    body = json.dumps({"kind": "accept", "detail": {}, "seen": 0, "who": "Eve"}).encode()
+    told = {"Content-Type": "application/json", "X-CSRF-Token": at.secret() if secret == "right" else "x"}
+    for path in (f"/images/{image_id}/corrections", "/sign?slide=S-foreign"):
+        assert at.ask(path, "POST", body, **told, **headers).status == 403
+    assert said(day, image_id) == [] and day.store.signatures("slide", "S-foreign") == ()
+
+
+@pytest.mark.parametrize("secret", ["", "x", "é", None])
+def test_without_the_token_of_the_page_nothing_is_written(day: Day, at: Served, secret: str | None) -> None:
+    image_id = day.picture(ONE, MORNING, slide="S-secret", file=False)
+    body = json.dumps({"kind": "accept", "detail": {}, "seen": 0, "who": "Eve"}).encode()
+    headers = at.own | ({} if secret is None else {"X-CSRF-Token": secret})
+    answer = at.ask(f"/images/{image_id}/corrections", "POST", body, **headers)
+    assert answer.status == 403 and "load it again" in answer.text and said(day, image_id) == []
+    assert at.ask("/sign?slide=S-secret", "POST", b"who=Eve", **at.own | {"Content-Type": FORM}).status == 403
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("application/json", b"{", 400),
+        ("application/json", b"[" * 100_000, 400),
+        ("application/json", b"[1]", 400),
+        ("application/json", b"\xff", 400),
+        (FORM, b"\xff%", 400),
+        ("text/plain", b"{}", 415),
+        ("application/json", b" " * (MOST_BYTES + 1), 413),
+    ],
+    ids=range(7),
+)
+def test_what_cannot_be_read_is_refused(at: Served, kind: str, body: bytes, status: int) -> None:
+    assert at.ask("/images/1/corrections", "POST", body, **at.own | {"Content-Type": kind}).status == status
+
+
+PATHS = [
+    "/static/../app.py",
+    "/static/..%2fapp.py",
+    "/static/%2e%2e/%2e%2e/cli/serve.py",
+    "/static//etc/passwd",
+    "/static/..%5c..%5capp.py",
+    "/../../../../etc/passwd",
+    "/images/../../etc/passwd",
+    "/images/1/../../../etc/passwd",
+    "/static/style.css%00.png",
+    "/static/",
+    "/images/1/picture.jpg/../../../../etc/passwd",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_path_leads_out(at: Served, path: str) -> None:
+    answer = at.ask(path)
+    assert answer.status == 404 and b"root:" not in answer.body and b"import" not in answer.body
+
+
+def test_a_page_only_reads(day: Day, at: Served) -> None:
+    image_id = day.picture(ONE, MORNING, slide="S-reads")
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+        assert at.ask(f"/images/{image_id}", method, **at.own).status == 405
+    assert at.ask(f"/images/{image_id}/corrections").status == 405
+
+
+@pytest.fixture(scope="module")
+def guarded(day: Day) -> Iterator[Served]:
+    with served(day, token=TOKEN) as running:
+        yield running
+
+
+def test_with_a_token_nothing_is_shown_without_it(day: Day, guarded: Served) -> None:
+    image_id = day.picture(ONE, MORNING, slide="S-token")
+    paths = (
+        "/",
+        f"/images/{image_id}",
+        f"/images/{image_id}/picture.jpg",
+        "/events",
+        "/static/style.css",
+        "/sign?slide=S-token",
+    )
+    for path in paths:
+        assert guarded.ask(path).status == 401
+    for wrong in ("", "x", TOKEN + "x", "é"):
+        assert guarded.ask("/?token=" + quote(wrong)).status == 401
+        assert guarded.ask("/", Cookie=f"wbc-station-{guarded.port}={wrong}").status == 401
+    assert guarded.ask("/", "POST", b"{}", **guarded.own).status == 401
+
+
+def test_the_token_moves_from_the_address_into_a_cookie_that_no_script_reads(guarded: Served) -> None:
+    answer = guarded.ask("/?slide=S-1&token=" + quote(TOKEN))
+    assert (answer.status, answer.headers["Location"]) == (303, "/?slide=S-1")
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Path=/" in cookie
+    page = guarded.ask("/", Cookie=cookie.partition(";")[0])
+    assert page.status == 200 and TOKEN not in page.text
+    assert guarded.ask("/", Cookie=cookie.partition(";")[0], Host="evil.example").status == 421
+
+
+# The command
+
+
+def config_of(day: Day) -> Path:
+    path = day.root / "station.toml"
+    path.write_text(f'[camera]\nfolder = "{day.folder}"\n[database]\npath = "{day.store.path}"\n')
+    return path
+
+
+def test_the_command_serves_until_it_is_told_to_end(day: Day) -> None:
+    line = [sys.executable, "-m", "station.cli", "serve", "--port", "0", "--config", str(config_of(day))]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout and running.stderr
+        found = re.search(r"open http://127\.0\.0\.1:(\d+)/ ", running.stdout.readline())
+        assert found
+        assert Served(day, int(found[1])).ask("/").status == 200
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 0 and running.stderr.read() == ""
+
+
+def test_for_the_network_a_token_is_drawn_and_printed(day: Day) -> None:
+    line = [sys.executable, "-m", "station.cli", "serve", "--host", "0.0.0.0", "--port", "0", "--config"]
+    with subprocess.Popen([*line, str(config_of(day))], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        found = re.search(r"open http://[^/]+:(\d+)/\?token=([\w-]{43}) ", running.stdout.readline())
+        assert found
+        at = Served(day, int(found[1]))
+        assert at.ask("/").status == 401 and at.ask(f"/?token={found[2]}").status == 303
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 0
+
+
+def test_the_command_says_what_keeps_it_from_serving(day: Day, at: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(*options: object) -> tuple[int, str]:
+        told = CliRunner().invoke(main, ["serve", *map(str, options), "--config", str(config_of(day))])
+        return told.exit_code, told.stderr
+
+    assert (
+        call("--port", at.port)[0] == 1 and "another program does; --port names another" in call("--port", at.port)[1]
+    )
+    code, words = call("--host", "192.0.2.1", "--port", 0)
+    assert code == 1 and "this machine has no such address" in words
+    assert call("--port", 0, "--token", "short")[0] == 2
+    monkeypatch.setattr("station.cli.serve.find_spec", lambda name: None if name == "uvicorn" else object())
+    code, words = call("--port", 0)
+    assert code == 1 and "this needs uvicorn" in words and "pip install 'wbc-station[review]'" in words
+
+
+def test_the_pages_load_neither_engine_nor_network() -> None:
+    code = "import sys, station.review.app, station.review.server; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"onnxruntime", "openvino", "station.engines", "station.pipeline", "station.contract.bundle"} & set(
+        loaded
+    )
+
+
+# Parts
+
+
+def test_contours_are_those_of_the_masks() -> None:
+    made, cells, *_ = painted(THREE)
+    for one, cell in zip(
+        contours(made.labels, made.instances, ((cell.id, cell.bbox) for cell in cells)), cells, strict=True
+    ):
+        for path, wanted in (
+            (one.cell, made.instances == cell.id),
+            (one.nucleus, (made.instances == cell.id) & (made.labels == 2)),
+        ):
+            lines = [
+                np.array([pair.split(",") for pair in part.split("L")], float) for part in path.strip("MZ").split("ZM")
+            ]
+            drawn = (
+                cv2.fillPoly(np.zeros(wanted.shape, np.uint8), [(line - 0.5).astype(np.int32) for line in lines], 1) > 0
+            )
+            assert np.array_equal(drawn & wanted, wanted) and (drawn ^ wanted).mean() < 0.001
+    assert contours(made.labels, made.instances, [(9, (0, 0, 20, 20))]) == ()
+
+
+def test_pictures_are_kept_up_to_a_number_of_bytes() -> None:
+    kept, made = Kept(25), []
+
+    def get(name: str) -> None:
+        kept.get((name,), lambda: made.append(name) or b"0123456789")
+
+    for name in "abacaba":
+        get(name)
+    assert made == ["a", "b", "c", "b"]
+    assert kept.get(("gone",), lambda: None) is None and kept.get(("gone",), lambda: b"back") == b"back"
