@@ -1,0 +1,34 @@
+"""The options of commands that work on local days: one, or the first and the last."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import click
+
+from station.reports import in_reach
+
+DAY = click.DateTime(["%Y-%m-%d"])
+
+
+def span(first: datetime, last: datetime) -> tuple[date, date]:
+    """Both days, included. Raises UsageError where the first lies after the last, or no report can be made of one."""
+    if first > last:
+        raise click.UsageError("--from lies after --to")
+    for day in (first, last):
+        if not in_reach(day.date()):
+            raise click.UsageError(f"{day:%Y-%m-%d} is no day of a report; give one between 1970 and 2199")
+    return first.date(), last.date()
+
+
+def any_span(day: datetime | None, first: datetime | None, last: datetime | None) -> tuple[date, date] | None:
+    """What --date, or --from and --to, stand for; None where no day is told. Raises UsageError as `span` does."""
+    if day and (first or last):
+        raise click.UsageError("--date names one day, --from and --to several: give one or the other")
+    if day:
+        return span(day, day)
+    if first and last:
+        return span(first, last)
+    if first or last:
+        raise click.UsageError("--from and --to go together")
+    return None

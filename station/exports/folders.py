@@ -1,0 +1,77 @@
+"""The folder of an export appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from station.contract.errors import StationError
+
+MANIFEST = "manifest.json"  # by which a folder is known as an export, which may be overwritten
+
+
+def need_place(output: Path, camera: Path, *, overwrite: bool) -> None:
+    """Raise StationError where nothing may be written: in the camera folder, or over what is no older export."""
+    if output.resolve().is_relative_to(camera.resolve()) or camera.resolve().is_relative_to(output.resolve()):
+        raise StationError(f"{output} lies in the camera's folder, or around it, where the station only reads")
+    if not output.exists() and not output.is_symlink():
+        return
+    if not output.is_dir() or output.is_symlink():
+        raise StationError(f"{output} is not a folder; name another one with -o")
+    if not any(output.iterdir()):
+        return
+    if not overwrite:
+        raise StationError(f"{output} is not empty; name another folder with -o, or say --overwrite")
+    if not (output / MANIFEST).is_file():
+        raise StationError(
+            f"{output} is no export (it has no {MANIFEST}), so it is not overwritten; name another folder"
+        )
+
+
+@contextmanager
+def whole(output: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `output` at the end of the block, on disk, and is gone after an error.
+
+    Raises StationError where it cannot be written.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=output.parent, prefix=".export-") as room:
+            made = Path(room) / "new"
+            made.mkdir()
+            yield made
+            _settle(made)
+            if output.exists():
+                output.rename(Path(room) / "old")
+            made.rename(output)
+            _sync(output.parent)
+    except OSError as cause:
+        raise StationError(
+            f"{output} cannot be written ({(cause.strerror or str(cause)).lower()}); make room, or name another folder"
+        ) from cause
+
+
+def copy_into(room: Path, name: str, data: bytes) -> None:
+    """A file below the room; `name` may have folders before it, which are made."""
+    path = room / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def _settle(folder: Path) -> None:
+    """What a power cut after the renaming must not take: every file and every folder."""
+    for home, _, files in os.walk(folder):
+        for name in files:
+            _sync(Path(home) / name)
+        _sync(Path(home))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
