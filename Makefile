@@ -5,7 +5,7 @@ STAMP = $(VENV)/.installed
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint starter compare engines wheelhouse bench soak picture clean
+.PHONY: help demo test lint starter compare engines wheelhouse bench soak picture pictures clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -55,13 +55,17 @@ bench: $(STAMP)-dev  ## measure every engine, end to end and beside the naive lo
 soak: $(STAMP)-dev  ## memory of one station over 5,000 pictures (build/soak.json); kills, full disks, lost shares at length
 	mkdir -p build
 	$(VENV)/bin/station bench --soak 5000 -o build/soak.json
-	WBC_SOAK=1 $(VENV)/bin/python -m pytest -s tests/test_soak_*.py tests/test_fuzz.py tests/test_crowd.py tests/test_backends.py tests/test_device.py tests/test_compare.py
+	WBC_SOAK=1 $(VENV)/bin/python -m pytest -s tests/test_soak_*.py tests/test_fuzz.py tests/test_crowd.py tests/test_html_report.py tests/test_backends.py tests/test_device.py tests/test_compare.py
 
 picture: $(STAMP)-station  ## make README's picture anew
 	$(VENV)/bin/station demo build/picture --seed 1
 	mkdir -p deploy/pictures
 	$(VENV)/bin/python -c 'import sys; from PIL import Image; Image.open(sys.argv[1]).resize((768, 576)).save(sys.argv[2])' \
 	    "$$(ls -d build/picture/day-* | tail -n 1)/overlays/Image_0010.png" deploy/pictures/overlay.jpg
+
+pictures: $(STAMP)-dev  ## make README's pictures of report, gallery and editor anew (needs Chromium)
+	$(VENV)/bin/station demo build/pictures --seed 1
+	$(VENV)/bin/python deploy/pictures.py "$$(ls -d build/pictures/day-* | tail -n 1)/station.toml" deploy/pictures
 
 clean:  ## remove what was made
 	rm -rf $(VENV) build dist demo-output *.egg-info .pytest_cache .mypy_cache .ruff_cache

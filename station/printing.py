@@ -8,6 +8,16 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
+# A cell that begins so is run as a formula by spreadsheet programs.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def defused(text: str) -> str:
+    """The text as a cell of a CSV file: printable, and with an apostrophe before what a spreadsheet would run."""
+    plain = printable(text)
+    return "'" + plain if text.startswith(_FORMULA) or plain.startswith(_FORMULA) else plain
+
+
 def plural(count: int, noun: str) -> str:
     """`1 picture`, `2 pictures`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

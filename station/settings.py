@@ -71,6 +71,7 @@ class Report(Frozen):
     """How a day is summed up."""
 
     time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    target_cells: int = Field(0, ge=0)  # white cells to count on each slide; 0: none
 
     @property
     def zone(self) -> ZoneInfo:
@@ -85,10 +86,11 @@ class Backup(Frozen):
 
 
 class Limits(Frozen):
-    """What is refused before it costs memory."""
+    """What is refused before it costs memory, and with how many earlier fields of its slide one is compared."""
 
     max_megapixels: float = Field(50.0, gt=0)
     min_free_mb: float = Field(200.0, ge=0)
+    overlap_fields: int = Field(20, ge=0, le=1000)  # 0: pictures are not compared
 
     @property
     def min_free_bytes(self) -> float:

@@ -13,6 +13,7 @@ import trainer.cli
 from station.cli import main as station_main
 from station.database.records import STATUSES
 from station.engines import ENGINES
+from station.exports import FORMATS as EXPORTS
 from station.reports import FORMATS
 from station.settings import Settings, known_keys
 from trainer.backbones import BACKBONES
@@ -45,7 +46,7 @@ def test_every_command_stands_in_the_readme_and_has_help_with_an_example(words: 
     assert all(option.help for option in COMMANDS[words].params if isinstance(option, click.Option) and option.required)
 
 
-@pytest.mark.parametrize("word", [*ENGINES, *FORMATS, *BACKBONES, *LAYOUTS, *LOSSES, *shipped()])
+@pytest.mark.parametrize("word", [*ENGINES, *FORMATS, *EXPORTS, *BACKBONES, *LAYOUTS, *LOSSES, *shipped()])
 def test_every_word_of_a_shelf_stands_in_the_readme(word: str) -> None:
     assert f"`{word}`" in README
 

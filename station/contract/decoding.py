@@ -29,6 +29,14 @@ def decode(data: bytes, *, max_megapixels: float = 50.0) -> NDArray[np.uint8]:
     return np.ascontiguousarray(cv2.cvtColor(_to_8_bit(_decoded(data, header)), cv2.COLOR_BGR2RGB), np.uint8)
 
 
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """A picture [H, W, 3] as a PNG that `decode` reads back equal; it holds pixels and nothing else."""
+    done, buffer = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ImageError(f"a picture of {image.shape[1]} x {image.shape[0]} px could not be written as PNG")
+    return buffer.tobytes()
+
+
 def _check_size(header: Header, max_megapixels: float) -> None:
     megapixels = header.width * header.height / 1e6
     if megapixels > max_megapixels:
