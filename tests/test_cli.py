@@ -53,7 +53,7 @@ def test_segment_prints_the_promised_object_and_writes_the_masks_it_counted(fiel
     none, two = map(json.loads, told.stdout.splitlines())
     assert (Path(none["path"]).name, none["wbc_count"], none["cells"], none["flags"]) == ("none.bmp", 0, [], [])
     assert two.keys() == {
-        *("path", "sha256", "wbc_count", "cells", "flags", "cell_diameter_px", "cell_diameter_source"),
+        *("path", "sha256", "wbc_count", "cells", "flags", "quality", "cell_diameter_px", "cell_diameter_source"),
         *("model", "engine", "seconds"),
     }
     assert (two["wbc_count"], two["cell_diameter_px"], two["cell_diameter_source"]) == (2, 100, "told")
@@ -294,7 +294,9 @@ def test_report_and_status_tell_what_run_did(home: Path, station: Command) -> No
     assert "1 picture counted, 2 white cells" in table and "Meier" not in table and "1 not counted" in table
     told = station("report", "--format", "json", "--names", "-o", home / "day.json", *config)
     assert told.stdout == f"wrote {home / 'day.json'}\n"
-    assert json.loads((home / "day.json").read_text())["slides"] == [{"slide": "S-1", "images": 1, "wbc_count": 2}]
+    assert json.loads((home / "day.json").read_text())["slides"] == [
+        {"slide": "S-1", "images": 1, "wbc_count": 2, "wbc_count_distinct": 2}
+    ]
 
 
 @pytest.mark.parametrize(

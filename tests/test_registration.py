@@ -94,7 +94,7 @@ def test_dust_on_the_sensor_is_no_place_of_the_slide() -> None:
     rng = np.random.default_rng(0)
     ground = np.full((HEIGHT, WIDTH, 3), 228.0)
     for x, y in rng.integers(20, 460, (40, 2)):
-        cv2.circle(ground, (int(x), int(y)), 5, (222.0, 222.0, 222.0), -1)
+        cv2.circle(ground, (int(x), int(y)), 10, (217.0, 217.0, 217.0), -1)
     assert compared(taken(ground.astype(np.uint8), 1), taken(ground.astype(np.uint8), 2)) is None
 
 

@@ -357,13 +357,19 @@ def test_axe_finds_nothing_in_dialogs_and_after_a_refusal(page: Page, day: Day, 
     expect(page.locator("#gone")).to_be_visible()
     page.keyboard.press("?")
     clean(page)
-    page.keyboard.press("Escape")
+    leave(page)
     page.keyboard.press("f")
     clean(page)
-    page.keyboard.press("Escape")
+    leave(page)
     page.keyboard.press("u")
     expect(page.locator("#words.refused")).to_contain_text("no correction that could be withdrawn")
     clean(page)
+
+
+def leave(page: Page) -> None:
+    """The dialog that is open."""
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog[open]")).to_have_count(0)
 
 
 def clean(page: Page) -> None:

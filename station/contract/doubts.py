@@ -86,6 +86,7 @@ def _against(reference: Reference, unclear: float, quality: Quality, stain: floa
         "out-of-focus": quality.focus is not None and quality.focus < reference.focus,
         "dark": quality.brightness < least,
         "overexposed": quality.brightness > most or quality.clipped > reference.clipped,
-        "pale": quality.contrast < reference.contrast,
+        "pale": quality.densities is not None
+        and quality.contrast < reference.contrast,  # without a cell nothing is dark
         "stain": stain is not None and stain > reference.stain,
     }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from station.contract.imaging import RGB
 
 LEAST_SHARED = 0.1  # of a field: below it chance arranges a few cells alike
-LEAST_CERTAINTY = 0.79  # of 30,876 pairs of fields those that share a tenth have 0.84 and more, all others 0.74 at most
+LEAST_CERTAINTY = 0.79  # of 30,876 pairs of fields those that share a tenth have 0.84 and more, all others 0.77 at most
 LEAST_DETAILS = 8.0  # that agree, so that a few round cells on empty ground do not pass for others
 
 _SIDE = 80  # px, the longest side of a copy at most
@@ -84,7 +84,7 @@ def trace(of: Fingerprint) -> Trace:
 
 def shared_area(earlier: Trace, later: Trace) -> Overlap | None:
     """Where two fields overlap; None where they do not, show too little to tell, or differ in size."""
-    if (0, 0) != (0, 0):
+    if (earlier.step, earlier.pattern.shape) != (later.step, later.pattern.shape):
         return None
     alike = np.fft.irfft2(earlier.spectrum * later.spectrum.conj(), earlier.weights.shape).astype(np.float32)
     alike *= earlier.weights

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from station.contract.errors import StationError
 
-_PATIENCE_SECONDS = 5  # for what is under way when the server ends
+_PATIENCE_SECONDS = 15  # for what is under way when the server ends
 
 
 def open_socket(host: str, port: int) -> socket.socket:
