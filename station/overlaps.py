@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from station.contract.imaging import RGB
 from station.contract.registration import Fingerprint, Overlap, Trace, fingerprint, shared_area, trace
-from station.database.records import Neighbours, Registered, SmallCopy, StoredOverlap
+from station.database.overlap_records import Neighbours, Registered, SmallCopy, StoredOverlap
 from station.database.store import Store
 
 _SPARE = 2  # times as many traces are kept in memory as one picture needs, 0.25 MB each: slides may take turns

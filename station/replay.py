@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
@@ -20,6 +18,7 @@ from station.contract.errors import ImageError, StationError
 from station.contract.manifest import NUCLEUS
 from station.database.records import History, StoredAnalysis, StoredModel
 from station.database.store import Store
+from station.originals import original
 from station.registry import Loaded, load_active
 from station.settings import Settings
 
@@ -55,7 +54,7 @@ def replay(history: History, store: Store, settings: Settings) -> Replay:
         told = f"{history.status}, {history.reason}" if history.reason else history.status
         raise StationError(f"image {history.image_id} has no analysis that could be done again: it is {told}")
     before = history.analyses[-1]
-    path, data = _content(history)
+    path, data = original(history)
     model = load_active(_installed(before, store), store, settings.engine)
     try:
         image = decode(data, max_megapixels=settings.limits.max_megapixels)
@@ -64,21 +63,6 @@ def replay(history: History, store: Store, settings: Settings) -> Replay:
     except ImageError as cause:
         raise StationError(f"{path}: {cause}") from cause
     return _compared(history, path, before, again, model, store.masks(before.analysis_id))
-
-
-def _content(history: History) -> tuple[str, bytes]:
-    """A file that still holds the image, with its bytes."""
-    tried = []
-    for path in dict.fromkeys((history.path, *(seen.path for seen in history.paths))):
-        try:
-            data = Path(path).read_bytes()
-        except OSError as cause:
-            tried.append(f"{path} cannot be read ({(cause.strerror or str(cause)).lower()})")
-            continue
-        if hashlib.sha256(data).hexdigest() == history.sha256:
-            return path, data
-        tried.append(f"{path} holds another picture now")
-    raise StationError(f"image {history.image_id} is in none of its files any more: {'; '.join(tried)}; copy it back")
 
 
 def _installed(analysis: StoredAnalysis, store: Store) -> StoredModel:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,8 @@ from station.contract.redraw import Masks, apply, changed_cells
 from station.database.records import History, StoredCell, StoredCorrection
 from station.database.review_records import NewCorrection, Reviewed, ReviewedCell, by
 from station.database.store import Store
+from station.originals import content_of
+from station.printing import plural
 from station.watching import as_stored
 
 
@@ -45,7 +45,8 @@ class Outcome:
         """All of it in a sentence or two, for a person."""
         said = [self.refusal] if self.refusal is not None else []
         if self.written is not None:
-            said.append(f"{words_of(self.written.kind, self.written.detail)}: {self.written.wbc_count} white cells")
+            cells = plural(self.written.wbc_count, "white cell")
+            said.append(f"{words_of(self.written.kind, self.written.detail)}: {cells}")
         others = [f"{one.who} {words_of(one.kind, one.detail)}" for one in self.meanwhile]
         return "; ".join([*said, *(["meanwhile " + ", ".join(others)] if others else [])])
 
@@ -109,18 +110,6 @@ def picture_of(history: History, *, max_megapixels: float) -> RGB | None:
         return None if data is None else decode(data, max_megapixels=max_megapixels)
     except ImageError:  # limits that were lowered
         return None
-
-
-def content_of(history: History) -> bytes | None:
-    """The file of a picture, from a place that still holds it; None where none does."""
-    for path in dict.fromkeys((history.path, *(seen.path for seen in history.paths))):
-        try:
-            data = Path(path).read_bytes()
-        except OSError:  # gone: the next name may do
-            continue
-        if hashlib.sha256(data).hexdigest() == history.sha256:
-            return data
-    return None
 
 
 def stored(cell: Cell) -> StoredCell:

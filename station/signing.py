@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date
 from typing import Literal, cast
 from zoneinfo import ZoneInfo
 
@@ -22,6 +22,7 @@ from station.database.review_records import (
     Subject,
 )
 from station.database.store import Store
+from station.days import bounds
 from station.watching import as_stored
 
 _UNDER_WAY = ("waiting", "queued", "leased")
@@ -86,11 +87,7 @@ def scope_of(subject: Subject, name: str, zone: ZoneInfo) -> Scope:
         day = date.fromisoformat(name)
     except ValueError as cause:
         raise CorrectionError(f"'{name}' is no day; say it as 2026-11-24") from cause
-    return Between(_midnight(day, zone), _midnight(day + timedelta(days=1), zone))
-
-
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time.min, tzinfo=zone)
+    return Between(*bounds(day, day, zone))
 
 
 def _need_settled(subject: Subject, name: str, lines: Sequence[ReviewLine]) -> None:

@@ -335,7 +335,7 @@ def test_a_folder_out_of_reach_is_said_and_is_no_failure(day: Day) -> None:
     assert "Unknown. The camera folder could not be read when this page was made: it cannot be listed" in said
     assert str(day.folder) not in said
     day.folder.mkdir()
-    assert "another folder than the one that was set up" in page(day).said
+    assert "is another folder, and empty" in page(day).said
 
 
 # A page that needs nothing, harms nobody and can be read

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from station.contract.analysis import Analysis, Scale, finish, prepare
 from station.contract.bundle import read_bundle, write_bundle
-from station.contract.doubts import REVIEW
+from station.contract.flags import REVIEW
 from station.contract.imaging import RGB
 from station.contract.manifest import Manifest, Reference
 from station.contract.quality import Quality, measure_quality, stain_distance

@@ -32,7 +32,8 @@ from station.contract.corrections import (
     Withdraw,
 )
 from station.contract.errors import CorrectionError
-from station.database.records import REVIEW_FLAG, NewImage
+from station.contract.flags import REVIEW
+from station.database.records import NewImage
 from station.database.review_records import NewCorrection, Reviewed
 from station.database.store import Store
 from station.reviewing import Outcome, correct, masks_of, picture_of, state_of, stored
@@ -278,7 +279,7 @@ def test_what_was_taken_back_is_not_come_back_to(room: Reviewing) -> None:
 
 
 def test_a_mark_for_review_goes_when_somebody_looks_and_comes_back_when_that_is_withdrawn(store: Store) -> None:
-    for name, flags in (("a.bmp", (REVIEW_FLAG,)), ("b.bmp", ("cell-at-edge",))):
+    for name, flags in (("a.bmp", (REVIEW,)), ("b.bmp", ("cell-at-edge",))):
         image_id = store.add_image(new(name)).image_id
         store.lease("w", 1)
         store.save_analysis(analysis(image_id, flags=flags))
@@ -293,7 +294,7 @@ def test_a_mark_for_review_goes_when_somebody_looks_and_comes_back_when_that_is_
 
 def test_a_new_analysis_leaves_the_persons_result_and_asks_for_a_look_where_it_is_marked(room: Reviewing) -> None:
     first = room.say(AWAY).state
-    room.analyse_again(flags=(REVIEW_FLAG,))
+    room.analyse_again(flags=(REVIEW,))
     now = room.state()
     assert room.counts() == (2, 4)  # `stores.analysis` has two cells
     assert (now.cells, now.analysis_id, now.seen_analysis_id, now.marked) == (first.cells, 1, 2, True)
@@ -307,7 +308,7 @@ def test_a_new_analysis_leaves_the_persons_result_and_asks_for_a_look_where_it_i
 
 
 def test_an_analysis_that_comes_meanwhile_is_seen(room: Reviewing, monkeypatch: pytest.MonkeyPatch) -> None:
-    append, rival = Store.append_correction, [lambda: room.analyse_again(flags=(REVIEW_FLAG,))]
+    append, rival = Store.append_correction, [lambda: room.analyse_again(flags=(REVIEW,))]
 
     def late(store: Store, made: NewCorrection) -> object:
         if rival:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from networks import DIAMETER_PX, Disc, colour_network, disc_labels, discs, tiny_manifest
+from networks import DIAMETER_PX, Disc, colour_network, disc_labels, discs, one_hot, tiny_manifest
 from numpy.typing import NDArray
 
 from station.contract.analysis import Analysis, Scale, analyse, finish, prepare
 from station.contract.bundle import cell_dice
 from station.contract.errors import EngineError, ImageError
 from station.contract.imaging import RGB
-from station.contract.manifest import NUCLEUS
+from station.contract.manifest import NUCLEUS, Manifest
 from station.contract.scale import estimate
 
 MANIFEST = tiny_manifest()
@@ -159,6 +160,63 @@ def test_whole_cells_tell_the_scale_and_cut_ones_do_not() -> None:
     whole = [(160, 120, 30, 18), (250, 200, 30, 18)]
     scale = estimate(discs(300, 320, [*cut, *whole]), MANIFEST, colour_network)
     assert scale.cell_diameter_px == pytest.approx(60, rel=0.1)
+
+
+SHARES = (0.09, 0.125, 0.18, 0.25, 0.36, 0.5, 0.7, 1.0)  # of a picture's height, in which cells are assumed to measure
+CAMERA_PX = (480, 640)
+
+
+def seen_by(
+    cells: dict[int, list[Disc]],
+) -> tuple[RGB, Manifest, Callable[[NDArray[np.uint8]], NDArray[np.float32]]]:
+    """A picture without a cell, a manifest, and a network that makes cells out at some of the assumed sizes only.
+
+    `cells`: number of the assumption, 0 the smallest, 8 the default -> what is found there, camera px.
+    """
+    default = 62.0
+    manifest = MANIFEST.model_copy(
+        update={"scale": MANIFEST.scale.model_copy(update={"default_camera_diameter_px": default})}
+    )
+    asked = iter([*(share * CAMERA_PX[0] for share in SHARES), default])
+
+    def network(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assumed = next(asked)
+        number = 8 if assumed == default else [share * CAMERA_PX[0] for share in SHARES].index(assumed)
+        factor = manifest.scale.cell_diameter_px / assumed
+        found = [(x * factor, y * factor, r * factor, n * factor) for x, y, r, n in cells.get(number, [])]
+        return one_hot(disc_labels(*tiles.shape[1:3], found))[None]
+
+    return discs(*CAMERA_PX), manifest, network
+
+
+CELL: Disc = (320, 240, 60, 36)
+
+
+@pytest.mark.parametrize(("seen", "source"), [({2, 3, 4}, "estimated"), ({3, 4}, "default"), ({5}, "default")])
+def test_a_cell_is_what_is_found_at_three_assumed_sizes(seen: set[int], source: str) -> None:
+    scale = estimate(*seen_by({number: [CELL] for number in seen}))
+    assert scale.source == source
+    assert source == "default" or scale.cell_diameter_px == pytest.approx(120, rel=0.03)
+
+
+def test_what_changes_its_size_with_the_assumption_is_no_cell() -> None:
+    growing = {number: [(320, 240, 30 * 1.4**step, 18 * 1.4**step)] for step, number in enumerate((1, 2, 3, 4))}
+    assert estimate(*seen_by(growing)).source == "default"
+
+
+def test_what_is_found_most_often_tells_the_scale() -> None:
+    platelet: Disc = (100, 100, 20, 14)
+    cells = {number: [CELL, *([platelet] * (number < 3))] for number in range(7)}
+    assert estimate(*seen_by(cells)).cell_diameter_px == pytest.approx(120, rel=0.03)
+
+
+def test_where_nothing_lasts_no_size_is_taken_that_finds_cells() -> None:
+    """Where the default makes a cell out of nothing, the nearest size that does not is taken."""
+    image, manifest, network = seen_by({8: [CELL]})
+    scale = estimate(image, manifest, network)
+    assert scale == Scale(60.0, "default")
+    image, manifest, network = seen_by({3: [CELL]})
+    assert estimate(image, manifest, network) == Scale(62.0, "default")
 
 
 def test_an_estimate_leads_to_the_count() -> None:

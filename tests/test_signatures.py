@@ -13,7 +13,7 @@ from stores import DAY, HOUR, START, Clock, analysis, cell, new, rows, wait
 from station.cli import main
 from station.contract.corrections import Accept, RejectImage, Withdraw
 from station.contract.errors import CorrectionError, DatabaseError
-from station.database.records import REVIEW_FLAG
+from station.contract.flags import REVIEW
 from station.database.review_records import Slide
 from station.database.store import Store
 from station.reviewing import correct
@@ -65,7 +65,7 @@ def test_what_was_taken_back_leaves_the_count_to_the_newest_analysis(store: Stor
 
 def test_what_is_marked_for_review_is_looked_at_first(store: Store) -> None:
     for name in "abc":
-        count(store, name, REVIEW_FLAG)
+        count(store, name, REVIEW)
     correct(store, 2, Accept(), "Ada")
     with pytest.raises(CorrectionError, match="cannot be signed yet: marked for review: image 1, 3; look at each"):
         sign(store, "slide", "S-17", "Ada", UTC)
@@ -140,7 +140,7 @@ def test_a_day_is_the_local_one(store: Store) -> None:
 
 
 def test_a_half_copy_is_in_nobodys_way(store: Store) -> None:
-    count(store, "a.bmp", REVIEW_FLAG)
+    count(store, "a.bmp", REVIEW)
     store.add_image(new("a.bmp", "whole"))  # the file was changed in place: what was counted was half of it
     store.lease("w", 1)
     store.save_analysis(analysis(2))
@@ -177,7 +177,7 @@ def test_the_commands_sign_show_and_print_no_codes(store: Store, tmp_path: Path,
     def call(*arguments: str) -> Result:
         return CliRunner().invoke(main, ["sign", *arguments, "--config", str(config)])
 
-    count(store, "a.bmp", REVIEW_FLAG)
+    count(store, "a.bmp", REVIEW)
     refused = call("--slide", "S-17", "--who", who)
     assert refused.exit_code == 1 and "marked for review: image 1;" in refused.stderr
     correct(store, 1, Accept(), "Ada")

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.analysis import Network, Scale, analyse, prepare
-from station.contract.cells import InstanceImage, draw
-from station.contract.imaging import network_diameter, without_padding
+from station.contract.analysis import Network, Scale, analyse, find, prepare
+from station.contract.cells import InstanceImage
 from station.contract.manifest import Manifest
 from station.contract.scale import estimate
 from station.demo.smear import paint, random_recipe
@@ -86,12 +85,11 @@ def counted(
     for field in fields:
         told = Scale(field.cell_diameter_px, "told")
         prepared = prepare(field.image, told, manifest)
-        inside = without_padding(network(prepared.tile[None])[0], prepared.frame)
-        diameter = network_diameter(told.cell_diameter_px, prepared.frame, manifest.scale)
-        scores = {}
-        for name, separate in SEPARATIONS.items():
-            drawing = draw(inside, separate(inside, diameter, manifest.separation), prepared.frame)
-            scores[name, "told"] = _score(field, drawing.cells)
+        answer = network(prepared.tile[None])[0]
+        scores = {
+            (name, "told"): _score(field, find(prepared, answer, manifest, separate).drawing.cells)
+            for name, separate in SEPARATIONS.items()
+        }
         untold = analyse(field.image, estimate(field.image, manifest, network), manifest, network)
         scores[next(iter(SEPARATIONS)), "nothing told"] = _score(field, untold.drawing.cells)
         yield scores

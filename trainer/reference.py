@@ -9,10 +9,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.analysis import Network, Scale, prepare
-from station.contract.cells import draw, separate
-from station.contract.doubts import unclear_area
-from station.contract.imaging import network_diameter, without_padding
+from station.contract.analysis import Network, Scale, find, prepare
+from station.contract.imaging import without_padding
 from station.contract.manifest import Manifest, Reference, StainReference
 from station.contract.quality import STAIN_FEATURES, Quality, measure_quality, stain_distance
 from trainer.composites import Composite
@@ -49,12 +47,10 @@ def doubts(fields: Iterable[Composite], manifest: Manifest, network: Network) ->
     """Of each field, counted with its scale told. Lazy, for a progress bar around it."""
     for field in fields:
         prepared = prepare(field.image, Scale(field.cell_diameter_px, "told"), manifest)
-        inside = without_padding(network(prepared.tile[None])[0], prepared.frame)
-        diameter = network_diameter(field.cell_diameter_px, prepared.frame, manifest.scale)
-        found = separate(inside, diameter, manifest.separation)
-        cells = draw(inside, found, prepared.frame).measured
+        found = find(prepared, network(prepared.tile[None])[0], manifest)
+        cells = found.drawing.measured
         least = min((cell.confidence for cell in cells), default=1.0)
-        yield Doubt(len(cells) != field.wbc_count, unclear_area(inside, found, diameter), least)
+        yield Doubt(len(cells) != field.wbc_count, found.unclear, least)
 
 
 def reference(measured: Sequence[tuple[str, Quality]], doubted: Sequence[Doubt]) -> Reference:

@@ -6,18 +6,17 @@ Each takes probabilities [h, w, 3] at network scale, the cell diameter there in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from station.contract.analysis import Separate
 from station.contract.cells import Instances, separate
 from station.contract.imaging import Probabilities
 from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS, Separation
-
-Separate: TypeAlias = Callable[[Probabilities, float, Separation], Instances]
 
 _RIM = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))  # as far as the station's own reach beyond their outline
 _LOBES_APART = 0.12  # cell diameters of cytoplasm between two lobes of one nucleus

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from station.baseline import QUANTILES, Baseline, Spread, keep, kept, measure
 from station.cli.context import config_option, now_utc, reading, settings_of, show, writing
+from station.cli.days import DAY, span
 from station.contract.errors import StationError
+from station.days import bounds, days_in_words
 from station.printing import plural, printable
-from station.reports import bounds, days_in_words, in_reach
 
-_DAY = click.DateTime(["%Y-%m-%d"])
 _NAMES = {"cells_per_field": "cells per field", "area_px": "cell area, px", "nc_ratio": "N:C ratio"}
 
 
@@ -30,8 +30,8 @@ def command() -> None:
 
 
 @command.command("set")
-@click.option("--from", "first", type=_DAY, required=True, help="First local day.")
-@click.option("--to", "last", type=_DAY, required=True, help="Last local day, included.")
+@click.option("--from", "first", type=DAY, required=True, help="First local day.")
+@click.option("--to", "last", type=DAY, required=True, help="Last local day, included.")
 @config_option
 def set_baseline(first: datetime, last: datetime, config: Path | None) -> None:
     """Take the pictures captured on these days as the baseline, instead of an earlier one.
@@ -43,12 +43,7 @@ def set_baseline(first: datetime, last: datetime, config: Path | None) -> None:
       station baseline set --from 2026-11-02 --to 2026-11-06
     """
     settings = settings_of(config)
-    start, end = first.date(), last.date()
-    if start > end:
-        raise click.UsageError("--from lies after --to")
-    for day in (start, end):
-        if not in_reach(day):
-            raise click.UsageError(f"{day:%Y-%m-%d} is no day of a report; give one between 1970 and 2199")
+    start, end = span(first, last)
     with writing(settings) as store:
         fields = store.fields_between(*bounds(start, end, settings.report.zone))
         baseline = measure(fields, start, end, now_utc())

@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 import click
 
-from station.reports import in_reach
+from station.days import in_reach
 
 DAY = click.DateTime(["%Y-%m-%d"])
 

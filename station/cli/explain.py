@@ -13,9 +13,9 @@ import click
 
 from station.cli.context import config_option, reading, settings_of
 from station.contract.corrections import words_of
+from station.database.overlap_records import EarlierField
 from station.database.records import (
     Attempt,
-    EarlierField,
     History,
     SeenPath,
     StoredAnalysis,

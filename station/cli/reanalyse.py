@@ -14,9 +14,9 @@ from rich.console import Console
 from station.cli.context import config_option, now_utc, progress, settings_of, writing
 from station.cli.days import DAY, span
 from station.database.lock import RunLock, holder
+from station.days import bounds
 from station.printing import plural, printable
 from station.reanalysis import Plan, Recount, plan, reanalyse
-from station.reports import bounds
 from station.watching import as_stored
 
 _CIVIL = 10  # beside a running station: what comes in now goes first

@@ -6,18 +6,16 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from station.cli.context import config_option, now_utc, reading, settings_of
-from station.commission import folder_identity
-from station.ledger import GAPS, Line, Reconciliation, pruned_before, reconcile, strangers
+from station.ledger import GAPS, Line, Reconciliation
 from station.printing import printable
-from station.settings import Camera, Settings
-from station.watching import FolderGone, look
+from station.reports.completeness import reconciled
+from station.settings import Camera
 
 
 @click.command("reconcile")
@@ -36,7 +34,8 @@ def command(config: Path | None, as_list: bool, as_json: bool) -> None:
       station reconcile --list > pictures.txt
     """
     settings = settings_of(config)
-    found = _reconciled(settings)
+    with reading(settings) as store:
+        found = reconciled(store, settings.camera, now_utc())
     lines = (*found.files, *found.flaws, *found.gone) if as_list else found.gaps
     if as_json:
         click.echo(json.dumps(_summary(settings.camera, found) | {"lines": [asdict(line) for line in lines]}))
@@ -44,30 +43,6 @@ def command(config: Path | None, as_list: bool, as_json: bool) -> None:
         for sentence in (*_each(lines if as_list else ()), *_sentences(settings.camera, found)):
             click.echo(printable(sentence))
     sys.exit(1 if found.gaps else 0)
-
-
-def _reconciled(settings: Settings) -> Reconciliation:
-    camera = settings.camera
-    listing = look(camera.folder.absolute())  # first: what the station takes in meanwhile is no gap
-    with reading(settings) as store:
-        audit, pruned, identity = store.audit(), pruned_before(store), folder_identity(store)
-    if identity not in (None, listing.identity) and not listing.files:
-        raise FolderGone(f"{camera.folder}: is another folder, and empty; is the share mounted?")
-    return reconcile(
-        listing,
-        audit,
-        now=now_utc().timestamp(),
-        patience=camera.settle_seconds + camera.rescan_seconds,
-        moved=dict(_moved(strangers(listing, audit))),
-        pruned_before=pruned,
-    )
-
-
-def _moved(paths: Iterable[str]) -> Iterator[tuple[str, float]]:
-    """When each file came under its name, or changed otherwise, s since 1970: a copy may keep its time of writing."""
-    for path in paths:
-        with suppress(OSError):
-            yield path, Path(path).stat().st_ctime
 
 
 def _summary(camera: Camera, found: Reconciliation) -> dict[str, object]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from station.cli.context import config_option, now_utc, reading, settings_of
+from station.cli.days import DAY, any_span
 from station.contract.errors import StationError
-from station.reports import DETAILED, FORMATS, days_in_words, in_reach, render, summarise
+from station.days import days_in_words
+from station.reports import DETAILED, FORMATS, render, summarise
 from station.reports.day import detailed
 
-_DAY = click.DateTime(["%Y-%m-%d"])
 _YESTERDAY = "yesterday"
 
 
@@ -28,8 +29,8 @@ class _DayOrYesterday(click.DateTime):
 
 @click.command("report")
 @click.option("--date", "day", type=_DayOrYesterday(["%Y-%m-%d"]), help="A local day, or `yesterday` (default: today).")
-@click.option("--from", "first", type=_DAY, help="First local day.")
-@click.option("--to", "last", type=_DAY, help="Last local day, included.")
+@click.option("--from", "first", type=DAY, help="First local day.")
+@click.option("--to", "last", type=DAY, help="Last local day, included.")
 @click.option("--format", "style", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option(
     "--names", is_flag=True, help="Show names of files and slides; by default pseudonyms, they may name patients."
@@ -61,7 +62,7 @@ def command(
     """
     settings = settings_of(config)
     zone = settings.report.zone
-    start, end = map(_in_reach, _days(day, first, last, now_utc().astimezone(zone).date()))
+    start, end = _days(day, first, last, now_utc().astimezone(zone).date())
     with reading(settings) as store:
         summary = summarise(store, start, end, zone, names=names)
         text = render(detailed(store, summary, settings, now_utc()) if style in DETAILED else summary, style)
@@ -79,21 +80,5 @@ def command(
 def _days(
     day: datetime | Literal["yesterday"] | None, first: datetime | None, last: datetime | None, today: date
 ) -> tuple[date, date]:
-    if day and (first or last):
-        raise click.UsageError("--date names one day, --from and --to several: give one or the other")
-    if bool(first) != bool(last):
-        raise click.UsageError("--from and --to go together")
-    if first and last:
-        if first > last:
-            raise click.UsageError("--from lies after --to")
-        return first.date(), last.date()
-    if day == _YESTERDAY:
-        return today - timedelta(days=1), today - timedelta(days=1)
-    one = day.date() if isinstance(day, datetime) else today
-    return one, one
-
-
-def _in_reach(day: date) -> date:
-    if not in_reach(day):
-        raise click.UsageError(f"{day:%Y-%m-%d} is no day of a report; give one between 1970 and 2199")
-    return day
+    one = day if isinstance(day, datetime) else day and datetime.combine(today - timedelta(days=1), time.min)
+    return any_span(one, first, last) or (today, today)

@@ -11,8 +11,8 @@ from station.cli.context import config_option, now_utc, reading, settings_of, wr
 from station.cli.days import DAY, span
 from station.contract.errors import StationError
 from station.database.review_records import Between
+from station.days import bounds, days_in_words
 from station.printing import plural, printable
-from station.reports import bounds, days_in_words
 from station.testset import TestSet, draw, freeze, frozen
 
 _TELLING = 20, 5  # pictures and slides, with fewer of which `trainer fit --test` decides nothing

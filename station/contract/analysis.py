@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import Drawing, draw, separate
+from station.contract.cells import Drawing, Instances, draw, separate
 from station.contract.doubts import doubted, of_picture, unclear_area
 from station.contract.errors import EngineError
 from station.contract.imaging import (
@@ -22,11 +22,14 @@ from station.contract.imaging import (
     to_network_scale,
     without_padding,
 )
-from station.contract.manifest import Manifest
+from station.contract.manifest import Manifest, Separation
 from station.contract.quality import measure_quality, stain_distance
 
 # [N, H, W, 3] uint8 RGB -> [N, H, W, 3] float32 class probabilities. Keras, ONNX Runtime, a lambda in a test.
 Network: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+# Probabilities [h, w, 3], the cell diameter there in px, the manifest's parameters -> the single cells.
+Separate: TypeAlias = Callable[[Probabilities, float, Separation], Instances]
 
 ScaleSource: TypeAlias = Literal["told", "camera", "estimated", "default"]
 
@@ -62,6 +65,21 @@ class Prepared:
     scale: Scale
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The cells of a picture, at network scale and as they are drawn."""
+
+    probabilities: Probabilities  # [h, w, 3] without padding
+    cell_diameter_px: float  # at network scale
+    instances: Instances
+    drawing: Drawing
+
+    @property
+    def unclear(self) -> float:
+        """The largest region that looks like cell to some degree and is none, in discs of the cell diameter."""
+        return unclear_area(self.probabilities, self.instances, self.cell_diameter_px)
+
+
 def analyse(image: RGB, scale: Scale, manifest: Manifest, network: Network) -> Analysis:
     """Segment, separate and measure the white cells of one RGB picture [H, W, 3]."""
     prepared = prepare(image, scale, manifest)
@@ -75,8 +93,8 @@ def prepare(image: RGB, scale: Scale, manifest: Manifest) -> Prepared:
     return Prepared(to_network_scale(image, frame), frame, scale)
 
 
-def finish(prepared: Prepared, probabilities: Probabilities, manifest: Manifest) -> Analysis:
-    """Cells from the network's answer [padded_height, padded_width, 3].
+def find(prepared: Prepared, probabilities: Probabilities, manifest: Manifest, separate: Separate = separate) -> Found:
+    """The cells alone; `separate` may be another way to tell them apart.
 
     Raises EngineError on NaN or infinity: a broken engine must not pass for an empty field.
     """
@@ -85,15 +103,21 @@ def finish(prepared: Prepared, probabilities: Probabilities, manifest: Manifest)
     inside = without_padding(probabilities, prepared.frame)
     diameter_px = network_diameter(prepared.scale.cell_diameter_px, prepared.frame, manifest.scale)
     instances = separate(inside, diameter_px, manifest.separation)
-    drawn = draw(inside, instances, prepared.frame)
+    return Found(inside, diameter_px, instances, draw(inside, instances, prepared.frame))
+
+
+def finish(prepared: Prepared, probabilities: Probabilities, manifest: Manifest) -> Analysis:
+    """Cells from the network's answer [padded_height, padded_width, 3], with flags. Raises as `find` does."""
+    found = find(prepared, probabilities, manifest)
     reference, scale = manifest.reference, prepared.scale
-    drawing = replace(drawn, measured=doubted(drawn.measured, scale.cell_diameter_px, reference))
-    quality = measure_quality(without_padding(prepared.tile, prepared.frame), inside)
+    cells = doubted(found.drawing.measured, scale.cell_diameter_px, reference)
+    drawing = replace(found.drawing, measured=cells)
+    quality = measure_quality(without_padding(prepared.tile, prepared.frame), found.probabilities)
     stain = stain_distance(quality.densities, reference.stains) if reference else None
     flags = of_picture(
         drawing,
         scale_unknown=scale.source == "default",
-        unclear=unclear_area(inside, instances, diameter_px),
+        unclear=found.unclear,
         quality=quality,
         stain=stain,
         reference=reference,

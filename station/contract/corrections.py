@@ -107,7 +107,7 @@ _WORDS: Final = {
     "remove": "removed cell {cell_id}",
     "split": "split cell {cell_id} into {points}",
     "merge": "merged cells {cell_ids}",
-    "repaint": "repainted with {strokes} strokes of the brush",
+    "repaint": "repainted with {strokes} of the brush",
     "reject": "rejected the image",
     "accept": "looked at it and found it right",
     "withdraw": "took correction {number} back",
@@ -140,11 +140,13 @@ def detail_of(correction: Correction) -> dict[str, Any]:
 
 def words_of(kind: str, detail: dict[str, Any]) -> str:
     """A stored correction as a person would say it: `added a cell at (120, 80)`."""
-    return _WORDS.get(kind, kind).format(**{name: _in_words(value) for name, value in detail.items()})
+    return _WORDS.get(kind, kind).format(**{name: _in_words(name, value) for name, value in detail.items()})
 
 
-def _in_words(value: Any) -> str:
-    if isinstance(value, list):  # numbers are named, points and strokes counted
+def _in_words(name: str, value: Any) -> str:
+    if name == "strokes":
+        return f"{len(value)} stroke{'s' * (len(value) != 1)}"
+    if isinstance(value, list):  # numbers are named, points counted
         return ", ".join(map(str, value)) if all(isinstance(one, int) for one in value) else str(len(value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 

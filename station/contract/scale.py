@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from station.contract.analysis import Network, Scale, finish, prepare
+from station.contract.analysis import Network, Scale, find, prepare
 from station.contract.cells import Cell
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB
@@ -127,7 +127,7 @@ def _sightings(image: RGB, assumed_px: float, manifest: Manifest, network: Netwo
         prepared = prepare(image, Scale(assumed_px, "estimated"), manifest)
     except ImageError:
         return []  # a very long picture, with cells assumed so small that the network could not hold it
-    cells = finish(prepared, network(prepared.tile[None])[0], manifest).drawing.measured
+    cells = find(prepared, network(prepared.tile[None])[0], manifest).drawing.measured
     return [_sighting(cell, assumed_px) for cell in cells]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,9 @@ from sqlalchemy import JSON, Column, ColumnElement, MetaData, Select, Table, fun
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session, aliased
 
-from station.database.records import REVIEW_FLAG, SUPERSEDED, StoredCell, StoredCorrection
+from station.contract.flags import REVIEW
+from station.database import cells
+from station.database.records import SUPERSEDED, StoredCorrection
 from station.database.review_records import (
     NewCorrection,
     Reviewed,
@@ -31,7 +33,7 @@ from station.database.tables import (
     ReviewedMaskRow,
 )
 
-DOUBTS = frozenset({REVIEW_FLAG})  # flags of an analysis at which a person should look
+DOUBTS = frozenset({REVIEW})  # flags of an analysis at which a person should look
 
 newest_analyses = Table(
     "newest_analyses",
@@ -62,7 +64,9 @@ def append(session: Session, new: NewCorrection, now: datetime) -> StoredCorrect
     session.add(row)
     session.flush()
     if new.cells:
-        session.execute(insert(ReviewedCellRow), [{"correction_id": row.id} | _columns(cell) for cell in new.cells])
+        session.execute(
+            insert(ReviewedCellRow), [{"correction_id": row.id} | cells.columns(cell) for cell in new.cells]
+        )
     if new.labels_png is not None and new.cells_png is not None:
         masks = {"labels_png": new.labels_png, "cells_png": new.cells_png}
         session.execute(insert(ReviewedMaskRow).values(correction_id=row.id, **masks))
@@ -113,7 +117,7 @@ def reviewed(
         marked=line.marked,
         changed=found is not None and found.changed,
         rejected=found is not None and found.rejected,
-        cells=tuple(_reviewed_cells(session, found.id) if found else _automatic_cells(session, base.id)),
+        cells=cells.of_correction(session, found.id) if found else _automatic(session, base.id),
         labels_png=masks.labels_png if masks else None,
         cells_png=masks.cells_png if masks else None,
         cell_diameter_px=base.cell_diameter_px,
@@ -177,26 +181,8 @@ def _highest_id(session: Session, image_id: int) -> int:
     )
 
 
-def _reviewed_cells(session: Session, correction_id: int) -> Iterator[ReviewedCell]:
-    columns = _named(ReviewedCellRow, ReviewedCell)
-    own = ReviewedCellRow.correction_id == correction_id
-    for row in session.execute(select(*columns).where(own).order_by(ReviewedCellRow.cell_id)):
-        yield ReviewedCell(**dict(row._mapping) | {"flags": tuple(row.flags)})
-
-
-def _automatic_cells(session: Session, analysis_id: int) -> Iterator[ReviewedCell]:
-    columns = _named(CellRow, StoredCell)
-    own = CellRow.analysis_id == analysis_id
-    for row in session.execute(select(*columns).where(own).order_by(CellRow.cell_id)):
-        yield by("automatic", StoredCell(**dict(row._mapping) | {"flags": tuple(row.flags)}))
-
-
-def _named(table: type[Any], record: type[StoredCell]) -> Sequence[Any]:
-    return [getattr(table, field.name) for field in fields(record)]
-
-
-def _columns(cell: ReviewedCell) -> dict[str, object]:
-    return {field.name: getattr(cell, field.name) for field in fields(cell)} | {"flags": list(cell.flags)}
+def _automatic(session: Session, analysis_id: int) -> tuple[ReviewedCell, ...]:
+    return tuple(by("automatic", cell) for cell in cells.of_analysis(session, analysis_id))
 
 
 def _stored(row: CorrectionRow) -> StoredCorrection:

@@ -13,7 +13,7 @@ from typing import cast
 from sqlalchemy import Table, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from station.database import corrections, overlaps
+from station.database import cells, corrections, overlaps
 from station.database.records import (
     Attempt,
     Audit,
@@ -24,7 +24,6 @@ from station.database.records import (
     History,
     SeenPath,
     StoredAnalysis,
-    StoredCell,
 )
 from station.database.tables import Analysis, AttemptRow, CellRow, File, Image, ImagePath, MaskRow
 
@@ -147,15 +146,9 @@ def _analysis(session: Session, row: Analysis) -> StoredAnalysis:
         height=row.height,
         wbc_count=row.wbc_count,
         wbc_count_inside=row.wbc_count_inside,
-        cells=_cells(session, row.id),
+        cells=cells.of_analysis(session, row.id),
         has_masks=session.scalar(select(MaskRow.analysis_id).where(MaskRow.analysis_id == row.id)) is not None,
     )
-
-
-def _cells(session: Session, analysis_id: int) -> tuple[StoredCell, ...]:
-    columns = [getattr(CellRow, name) for name in StoredCell.__slots__]
-    rows = session.execute(select(*columns).where(CellRow.analysis_id == analysis_id).order_by(CellRow.cell_id))
-    return tuple(StoredCell(**dict(row._mapping) | {"flags": tuple(row.flags)}) for row in rows)
 
 
 # All images

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
-from station.database.records import EarlierField, Neighbours, Registered, SmallCopy
+from station.database.overlap_records import EarlierField, Neighbours, Registered, SmallCopy
 from station.database.tables import Analysis, FingerprintRow, Image, OverlapRow, Utc
 
 _PAIR = ("image_id", "earlier_id", "shift_x", "shift_y", "shared", "certainty")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, or_, select, update
@@ -11,8 +10,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 
 from station.contract.errors import DatabaseError
-from station.database import history, overlaps
-from station.database.records import SUPERSEDED, AnalysisRecord, Lease, StoredCell
+from station.database import cells, history, overlaps
+from station.database.records import SUPERSEDED, AnalysisRecord, Lease
 from station.database.tables import Analysis, CellRow, File, Image, MaskRow
 
 MOST_DEATHS = 3  # a picture that was alone in work when the station died so often is put aside
@@ -87,7 +86,7 @@ def insert_analysis(session: Session, record: AnalysisRecord, now: datetime) -> 
     masks = {"labels_png": record.labels_png, "cells_png": record.cells_png}
     session.execute(insert(MaskRow).values(analysis_id=row_id, **masks))
     if record.cells:  # in one statement: row by row they would cost more than the picture's own
-        session.execute(insert(CellRow), [{"analysis_id": row_id} | _columns(cell) for cell in record.cells])
+        session.execute(insert(CellRow), [{"analysis_id": row_id} | cells.columns(cell) for cell in record.cells])
 
 
 def _in_turn(*conditions: ColumnElement[bool]):  # type: ignore[no-untyped-def]
@@ -116,10 +115,6 @@ def _image(session: Session, image_id: int) -> Image:
     if image is None:
         raise DatabaseError(f"there is no image {image_id} in the database")
     return image
-
-
-def _columns(cell: StoredCell) -> dict[str, object]:
-    return {field.name: getattr(cell, field.name) for field in fields(cell)} | {"flags": list(cell.flags)}
 
 
 def _new_analysis(record: AnalysisRecord, now: datetime) -> ReturningInsert[tuple[int]]:

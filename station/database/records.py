@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from station.database.overlap_records import EarlierField, Registered
+
 Status: TypeAlias = Literal["waiting", "queued", "leased", "done", "quarantined"]
 STATUSES: tuple[Status, ...] = ("waiting", "queued", "leased", "done", "quarantined")
 
@@ -14,9 +16,6 @@ End: TypeAlias = Literal["done", "failed", "given back", "died"]
 
 # The reason of a picture that turned out to be half of the one that its file holds now; it leaves every total.
 SUPERSEDED = "superseded"
-
-# The flag of an analysis whose count is doubtful: a person should look.
-REVIEW_FLAG = "review"
 
 # A fact: what the station remembers about itself, as JSON can hold it.
 Fact: TypeAlias = str | int | float | list[int] | list[float] | None
@@ -94,49 +93,6 @@ class StoredCell:
     touches_edge: bool
     confidence: float
     flags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SmallCopy:
-    """By what a field is recognised: a grey JPEG, each px of it a square of `step` px of the picture."""
-
-    step: int
-    jpeg: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StoredOverlap:
-    """Two fields that show the same place: (x, y) of the later one is (x + shift_x, y + shift_y) of the earlier."""
-
-    image_id: int
-    earlier_id: int  # captured earlier, or in the same moment and taken in earlier
-    shift_x: float  # px
-    shift_y: float
-    shared: float  # share of a field, 0..1
-    certainty: float  # 0..1
-
-
-@dataclass(frozen=True, slots=True)
-class EarlierField(StoredOverlap):
-    """A field that shows a part of a later one too, with those cells of the later one that lie there."""
-
-    cells: tuple[tuple[float, float], ...]  # their centroids in the later field, px
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """What comparing a field with its neighbours came to."""
-
-    copy: SmallCopy
-    pairs: tuple[StoredOverlap, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """The counted pictures of a slide around one of it, the nearest first."""
-
-    before: tuple[int, ...]
-    after: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from station.database import (
 from station.database.arrivals import Arrivals
 from station.database.connection import in_words, open_engine
 from station.database.daily import Field
+from station.database.overlap_records import Neighbours, SmallCopy
 from station.database.records import (
     Added,
     AnalysisRecord,
@@ -35,10 +36,8 @@ from station.database.records import (
     ImageResult,
     KnownFile,
     Lease,
-    Neighbours,
     NewImage,
     OpenItem,
-    SmallCopy,
     StoredModel,
 )
 from station.database.retention import OldImage, OldMasks

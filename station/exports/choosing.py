@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from station.contract.errors import StationError
 from station.database.review_records import Between, ReviewLine, Slide
 from station.database.store import Store
+from station.days import bounds
 from station.exports import Needs
-from station.reports import bounds
 from station.testset import TestSet
 
 EVER = date(1970, 1, 1), date(2199, 12, 31)

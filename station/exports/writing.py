@@ -22,7 +22,8 @@ from station.exports import Item, Needs, Pixels, open_format
 from station.exports.choosing import Left, Wanted, choose
 from station.exports.folders import MANIFEST, need_place, whole
 from station.exports.names import key_of, safe_stem, shown
-from station.reviewing import content_of, masks_of, state_of
+from station.originals import content_of
+from station.reviewing import masks_of, state_of
 from station.settings import Settings
 from station.testset import TestSet, frozen
 

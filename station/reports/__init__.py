@@ -11,7 +11,7 @@ import hmac
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -19,9 +19,11 @@ from zoneinfo import ZoneInfo
 
 from station.commission import PSEUDONYM_SALT
 from station.contract.errors import StationError
-from station.database.records import REVIEW_FLAG, ImageResult
+from station.contract.flags import REVIEW
+from station.database.records import ImageResult
 from station.database.review_records import Between, ReviewLine
 from station.database.store import Store
+from station.days import bounds
 from station.printing import plural
 from station.reports.figures import Detail
 
@@ -63,7 +65,7 @@ class ImageLine:
     @property
     def for_review(self) -> bool:
         """Whether the station marked it: a person should look."""
-        return REVIEW_FLAG in self.flags
+        return REVIEW in self.flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +150,6 @@ def summarise(store: Store, first: date, last: date, zone: ZoneInfo, *, names: b
     return Summary(first, last, zone.key, images, other_ingested, other_captured)
 
 
-def bounds(first: date, last: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Local midnight of `first` to local midnight after `last`: 23 or 25 hours where the clock is changed."""
-    return (
-        datetime.combine(first, time.min, tzinfo=zone),
-        datetime.combine(last + timedelta(days=1), time.min, tzinfo=zone),
-    )
-
-
-def in_reach(day: date) -> bool:
-    """Whether a report of this day can be made: calendars and zones end somewhere."""
-    return 1970 <= day.year < 2200
-
-
 def pseudonym(text: str, salt: str, digits: int = 8) -> str:
     """A short stable stand-in for a name, hex; without the salt of this station it cannot be guessed back."""
     return hmac.new(salt.encode(), text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:digits]
@@ -196,11 +185,6 @@ def _line(
         review_open=look is not None and look.marked,
         wbc_count_shared=shared,
     )
-
-
-def days_in_words(first: date, last: date) -> str:
-    """One day, or two with 'to' between."""
-    return f"{first:%Y-%m-%d}" if first == last else f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
 
 
 def day_notes(summary: Summary) -> Sequence[str]:

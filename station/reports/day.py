@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 from station.baseline import Baseline, Spread, histogram, kept, of_cells, per_field, spread
 from station.database.daily import Field
 from station.database.store import Store
+from station.days import bounds, days_in_words
 from station.printing import plural
-from station.reports import ImageLine, Summary, bounds, days_in_words
+from station.reports import ImageLine, Summary
 from station.reports.completeness import completeness
 from station.reports.figures import Control, Detail, Distribution, Dot, Point, Slide, Tally
 from station.reports.intervals import limits, share

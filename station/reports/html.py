@@ -6,15 +6,16 @@ import base64
 from collections.abc import Mapping
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
 
+from station.days import days_in_words
 from station.ledger import GAPS
-from station.printing import plural, printable
-from station.reports import Summary, day_notes, days_in_words
+from station.printing import plural
+from station.reports import Summary, day_notes
 from station.reports.charts import Charts
 from station.reports.figures import Detail, Tile
 from station.reports.json import document
+from station.templates import environment, thousands
 
 MOST_ROWS: Final = 1000  # pictures in the last table: a month must not make a page that nobody can open
 
@@ -60,30 +61,12 @@ def _address(tile: Tile) -> str | None:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("station", "reports"),
-        autoescape=True,
-        finalize=_printable,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"plural": _plural, "number": _number, "percent": _percent, "figures": _figures}
-    return environment
-
-
-def _printable(value: object) -> object:
-    """Names of files may hold line breaks, escape codes and marks that turn the direction of writing."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _number(value: float) -> str:
-    return f"{value:,}"
+    return environment("reports", {"plural": _plural, "number": thousands, "percent": _percent, "figures": _figures})
 
 
 def _plural(count: int, noun: str) -> str:
     """As `plural`, with the thousands apart."""
-    return plural(count, noun).replace(str(count), _number(count), 1)
+    return plural(count, noun).replace(str(count), thousands(count), 1)
 
 
 def _percent(value: float) -> str:

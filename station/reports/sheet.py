@@ -12,10 +12,10 @@ from pathlib import Path
 from station.contract.cells import decode_mask
 from station.contract.decoding import decode
 from station.contract.errors import ImageError
+from station.contract.flags import REVIEW
 from station.contract.imaging import RGB
 from station.contract.thumbnail import Masks, cell_jpeg, field_jpeg
 from station.database.daily import Field, FieldCell
-from station.database.records import REVIEW_FLAG
 from station.database.store import Store
 from station.reports.figures import Sheet, Tile
 from station.watching import cause
@@ -30,7 +30,7 @@ _Wanted = tuple[Field, FieldCell | None]  # a cell, or the whole field
 
 def sheet(store: Store, fields: Sequence[Field], max_megapixels: float) -> Sheet:
     """The least certain cells, and the pictures that are marked for review."""
-    doubtful = [field for field in fields if REVIEW_FLAG in field.flags]
+    doubtful = [field for field in fields if REVIEW in field.flags]
     cells: list[_Wanted] = [*_least_certain(fields)]
     shown: list[_Wanted] = [(field, None) for field in sorted(doubtful, key=_doubt)[:MOST_FIELDS]]
     tiles = _tiles(store, [*cells, *shown], max_megapixels)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
 
+from station.days import days_in_words
 from station.printing import plural, printable
-from station.reports import ImageLine, Summary, day_notes, days_in_words
+from station.reports import ImageLine, Summary, day_notes
 
 _PURPOSE = "Research use only. Counts of white cells, no differential count, no diagnosis."
 _SLIDES = ("slide", "pictures", "white cells", "distinct")

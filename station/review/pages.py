@@ -6,11 +6,11 @@ from datetime import datetime
 from functools import cache
 from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
 
-from station.printing import plural, printable
+from station.printing import plural
+from station.templates import environment, thousands
 
 
 def render(template: str, **told: object) -> str:
@@ -20,24 +20,7 @@ def render(template: str, **told: object) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("station", "review/templates"),
-        autoescape=True,
-        finalize=_printable,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"plural": plural, "local": _local, "number": _number}
-    return environment
-
-
-def _printable(value: object) -> object:
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _number(value: float) -> str:
-    return f"{value:,}"
+    return environment("review/templates", {"plural": plural, "local": _local, "number": thousands})
 
 
 @pass_context

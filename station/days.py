@@ -1,0 +1,24 @@
+"""Local days: a report, a signature and a baseline go from midnight to midnight of the station's zone."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+
+def bounds(first: date, last: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Local midnight of `first` to local midnight after `last`: 23 or 25 hours where the clock is changed."""
+    return (
+        datetime.combine(first, time.min, tzinfo=zone),
+        datetime.combine(last + timedelta(days=1), time.min, tzinfo=zone),
+    )
+
+
+def in_reach(day: date) -> bool:
+    """Whether a report of this day can be made: calendars and zones end somewhere."""
+    return 1970 <= day.year < 2200
+
+
+def days_in_words(first: date, last: date) -> str:
+    """One day, or two with 'to' between."""
+    return f"{first:%Y-%m-%d}" if first == last else f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
