@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 from conftest import SHARED
+from networks import DIAMETER_PX, GOLDEN_DISCS, WEIGHTS, discs, tiny_manifest, tiny_onnx
 from unets import record_of
 
 from station.contract.bundle import LEAST_INT8_DICE, MODEL_CARD, Bundle, prove, read_bundle
@@ -17,10 +20,24 @@ from trainer.cli import main
 from trainer.datasets import open_datasets
 from trainer.datasets.samples import in_role
 from trainer.evaluate import by_dataset, score_images, summary, told
-from trainer.export import GOLDEN_FIELDS, GOLDEN_SEED, painted_golden
+from trainer.export import GOLDEN_FIELDS, GOLDEN_SEED, painted_golden, stored_network
 from trainer.runs import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__")  # Keras on NumPy 2
+
+
+def wide_onnx(shared: float) -> bytes:
+    """The colour network with weights enough to be halved, all moved by `shared`, which the softmax does not see."""
+    network = onnx.load_from_string(tiny_onnx())
+    graph, first, last = network.graph, np.zeros((3, 64), np.float32), np.eye(64, 3, dtype=np.float32)
+    first[:, :3] = WEIGHTS + np.float32(shared)
+    (weights,) = (one for one in graph.initializer if one.name == "weights")
+    weights.CopyFrom(onnx.numpy_helper.from_array(first, "weights"))
+    graph.initializer.append(onnx.numpy_helper.from_array(last, "last"))
+    (product,) = (node for node in graph.node if node.op_type == "MatMul")
+    product.output[0] = "wide"
+    graph.node.insert(2, onnx.helper.make_node("MatMul", ["wide", "last"], ["products"]))
+    return bytes(network.SerializeToString())
 
 
 def trainer(*arguments: object) -> Result:
@@ -121,3 +138,11 @@ def test_wrong_uses_of_the_command_are_named(tmp_path: Path) -> None:
     result = trainer("export", broken, "--int8", "-o", output)
     assert result.exit_code == 1 and "is damaged or no model bundle" in result.stderr
     assert not output.exists()
+
+
+@pytest.mark.parametrize(("shared", "halved"), [(0, True), (40, False)])
+def test_weights_that_halving_would_harm_stay_whole(shared: float, halved: bool) -> None:
+    exact = wide_onnx(shared)
+    stored, said = stored_network(tiny_manifest(), exact, [(discs(180, 240, GOLDEN_DISCS[0]), DIAMETER_PX)])
+    assert (stored == exact) is not halved
+    assert said.startswith("storing weights as float16" if halved else "weights stay float32 (kept as float16 they")
