@@ -64,8 +64,8 @@ picture: $(STAMP)-station  ## make README's picture anew
 	    "$$(ls -d build/picture/day-* | tail -n 1)/overlays/Image_0010.png" deploy/pictures/overlay.jpg
 
 pictures: $(STAMP)-dev  ## make README's pictures of report, gallery and editor anew (needs Chromium)
-	$(VENV)/bin/station demo build/pictures --seed 1
-	$(VENV)/bin/python deploy/pictures.py "$$(ls -d build/pictures/day-* | tail -n 1)/station.toml" deploy/pictures
+	made=$$(mktemp -d) && trap "rm -rf $$made" EXIT && $(VENV)/bin/station demo $$made --seed 1 && \
+		$(VENV)/bin/python deploy/pictures.py $$made/day-*/station.toml deploy/pictures
 
 clean:  ## remove what was made
 	rm -rf $(VENV) build dist demo-output *.egg-info .pytest_cache .mypy_cache .ruff_cache
