@@ -141,6 +141,7 @@ def compile_model(model: Any, recipe: Recipe, weights: ClassWeights | None) -> N
     optimizer = keras.optimizers.Adam(recipe.learning_rate)
     compiled = jit_compile(has_gpu(), keras.backend.backend())
     model.compile(optimizer, loss(recipe.loss, weights), jit_compile=compiled)
+    model.optimizer.build(model.trainable_variables)  # now: TensorFlow traces a step that makes variables twice
 
 
 def reestimate_statistics(model: Any, batches: Iterable[NDArray[np.float32]]) -> None:
@@ -165,7 +166,6 @@ def _resumed(model: Any, session: Session) -> Checkpoint | None:
         return None
     if state.epochs:
         _compile(model, session, frozen=state.epochs - 1 < session.recipe.frozen_epochs)
-        model.optimizer.build(model.trainable_variables)
     model.load_weights(session.folder.weights_after(state.epochs))
     return state
 
