@@ -97,6 +97,7 @@ def test_a_backend_takes_the_steps_that_tensorflow_takes(steps: Steps, backend: 
     assert answer == pytest.approx(expected_answer, abs=ANSWER_CLOSE)
 
 
+@LONG
 @pytest.mark.xdist_group("backends")
 def test_a_run_of_jax_is_exported_by_tensorflow(tmp_path: Path, fields: Path) -> None:
     pytest.importorskip("jax", reason="jax is not installed")

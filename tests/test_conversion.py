@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import Command
+from conftest import LONG, Command
 from networks import COLOURS, disc_labels, png
-from unets import every_backbone, noise, record_of
+from unets import noise, record_of
 
 from station.contract.analysis import Scale, analyse
 from station.contract.bundle import cell_dice, read_bundle, write_bundle
 from station.contract.cells import decode_mask
 from station.contract.imaging import RGB
 from station.engines import open_engine
-from trainer.backbones import backbone
+from trainer.backbones import BACKBONES, backbone
 from trainer.conversion import to_onnx, with_float16_weights
 from trainer.export import MAX_DIFFERENCE, ExportError, one_network, parity
 from trainer.fit import keras_network, reestimate_statistics
@@ -27,9 +27,10 @@ from trainer.fit import keras_network, reestimate_statistics
 DIAMETER_PX = 64.0
 LABELS = disc_labels(96, 96, [(48, 48, 28, 16)])
 STEPS = 8
+DEEPEST = ("resnet152", "vgg19")  # they take minutes; their smaller relatives are built by the same code
 
 
-@every_backbone
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LONG if name in DEEPEST else ()) for name in BACKBONES])
 def test_it_learns_and_the_station_counts_with_what_was_exported(name: str, tmp_path: Path, station: Command) -> None:
     """In one test, since a network is taught once for all of it."""
     row, picture = backbone(name), cell_picture()

@@ -101,7 +101,8 @@ def test_the_number_format_is_as_before_even_after_a_failure() -> None:
     assert keras.config.dtype_policy().name == "float32"
 
 
-@pytest.mark.parametrize("policy", [pytest.param("mixed_bfloat16", marks=LONG), "mixed_float16"])
+@LONG
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_a_run_in_half_precision_leaves_float32_weights_that_export(tmp_path: Path, policy: str) -> None:
     """Forced on processor cores, where it does not pay: the way of a GPU from the first step to the bundle."""
     fields, recipe, runs = paint_fields(tmp_path / "fields"), tmp_path / "half.toml", tmp_path / "runs"

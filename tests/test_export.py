@@ -23,7 +23,10 @@ from trainer.evaluate import by_dataset, score_images, summary, told
 from trainer.export import GOLDEN_FIELDS, GOLDEN_SEED, painted_golden, stored_network
 from trainer.runs import RunFolder
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__")  # Keras on NumPy 2
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__"),  # Keras on NumPy 2
+    pytest.mark.xdist_group("export"),  # it is trained once
+]
 
 
 def wide_onnx(shared: float) -> bytes:

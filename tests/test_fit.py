@@ -22,7 +22,10 @@ from trainer.evaluate import ImageScore
 from trainer.recipe import read_recipe
 from trainer.runs import HISTORY_COLUMNS, RunFolder
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__")  # Keras on NumPy 2
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__"),  # Keras on NumPy 2
+    pytest.mark.xdist_group("fit"),  # it is trained once
+]
 
 TINY = """
 name = "tiny"

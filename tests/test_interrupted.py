@@ -19,6 +19,7 @@ from trainings import (
     learned,
     only_run,
     paint_fields,
+    scalars,
     started,
     wait_for,
 )
@@ -27,6 +28,9 @@ from station.contract.bundle import Bundle, prove, read_bundle
 from station.engines import open_engine
 from trainer.runs import RunFolder
 
+pytestmark = pytest.mark.xdist_group("interrupted")  # the undisturbed run is trained once
+
+SHOWN = {"loss", "score", "learning_rate", "seconds", "waiting_share", "dice_nucleus/fields", "dice_cell/fields"}
 ROOM_BYTES = 100_000  # for the record of a run, but not for weights
 
 
@@ -60,6 +64,17 @@ def cut_off(tmp_path_factory: pytest.TempPathFactory, fields: Path, tiny: Path) 
     process.kill()
     process.communicate()
     return runs
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory, fields: Path, cut_off: Path) -> tuple[RunFolder, str]:
+    """A killed run that was taken up to its end, and what was said."""
+    runs = tmp_path_factory.mktemp("resumed") / "runs"
+    shutil.copytree(cut_off, runs)
+    run = only_run(runs)
+    code, output = ended("fit", fields, "--resume", run.path.name, "--runs", runs)
+    assert code == 0, output
+    return run, output
 
 
 def refused(*arguments: object, exit_code: int = 1) -> str:
@@ -99,18 +114,27 @@ def test_ctrl_c_ends_after_the_epoch_and_leaves_a_run_that_exports(tmp_path: Pat
     assert child.manifest.provenance.ancestry[-1] == read_bundle(STARTER).sha256
 
 
-def test_a_killed_run_goes_on_to_the_same_history(
-    tmp_path: Path, fields: Path, undisturbed: RunFolder, cut_off: Path
-) -> None:
-    shutil.copytree(cut_off, tmp_path / "runs")
-    run = only_run(tmp_path / "runs")
-    code, output = ended("fit", fields, "--resume", run.path.name, "--runs", tmp_path / "runs")
-    assert code == 0, output
+def test_a_killed_run_goes_on_to_the_same_history(undisturbed: RunFolder, resumed: tuple[RunFolder, str]) -> None:
+    run, output = resumed
     assert "epoch 1/4" not in output and "epoch 4/4" in output
     assert learned(run) == learned(undisturbed)
     same = {"run_id", "created_at"}
     assert run.load().model_dump(exclude=same) == undisturbed.load().model_dump(exclude=same)
-    assert run.weights.is_file() and not kept_epochs(tmp_path / "runs")
+    assert run.weights.is_file() and not kept_epochs(run.path.parent)
+
+
+def test_tensorboard_shows_each_epoch_of_a_resumed_run_once(resumed: tuple[RunFolder, str]) -> None:
+    pytest.importorskip("tensorboardX", reason="tensorboardX, a part of the extra train, is not installed")
+    pytest.importorskip("tensorboard", reason="tensorboard, a part of the extra dev, is not installed")
+    run, _ = resumed
+    rows, shown = history(run), scalars(run.path)
+    assert shown.keys() == SHOWN
+    for tag, values in shown.items():
+        assert [step for step, _ in values] == [1, 2, 3, 4], tag
+    for tag in SHOWN - {"waiting_share"}:
+        assert [value for _, value in shown[tag]] == pytest.approx([one[tag] for one in rows], rel=1e-4)
+    shares = [one["seconds_waiting"] / one["seconds"] for one in rows]
+    assert [value for _, value in shown["waiting_share"]] == pytest.approx(shares, abs=1e-4)
 
 
 def test_a_finished_run_is_not_resumed(fields: Path, undisturbed: RunFolder) -> None:

@@ -23,7 +23,10 @@ from trainer.datasets import open_dataset
 from trainer.datasets.samples import data_digest, joined_by_content
 from trainer.runs import Checkpoint, RunFolder
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__")  # Keras on NumPy 2
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__"),  # Keras on NumPy 2
+    pytest.mark.xdist_group("retrain"),  # it is trained once
+]
 
 TINY = """
 name = "tiny"

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -89,3 +90,12 @@ def history(run: RunFolder) -> list[dict[str, float]]:
 def learned(run: RunFolder) -> list[dict[str, float]]:
     """The part of a history that the clock has no share in."""
     return [{key: value for key, value in row.items() if not key.startswith("seconds")} for row in history(run)]
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) by tag, as TensorBoard shows them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found: Any = EventAccumulator(str(folder))
+    found.Reload()
+    return {tag: [(one.step, one.value) for one in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
