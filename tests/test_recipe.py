@@ -104,6 +104,7 @@ OTHER_VALUES: dict[str, object] = {
     "class_weights": "balanced",
     "composed_share": 0.3,
     "composed_fields": 7,
+    "held_out_elsewhere": True,
     "mixed_precision": "float32",
 }
 OTHER_AUGMENTATION: dict[str, object] = {

@@ -94,6 +94,7 @@ class Recipe(Frozen):
     class_weights: Annotated[ClassWeights | Literal["balanced"] | None, BeforeValidator(_weights), LATER] = None
     composed_share: Annotated[Share, LATER] = 0.0
     composed_fields: Annotated[int, Field(ge=0), LATER] = 0
+    held_out_elsewhere: Annotated[bool, LATER] = False  # choose on the held-out pictures as `augment` changes them, too
     mixed_precision: Annotated[Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"], LATER] = "auto"
 
     @model_validator(mode="after")
