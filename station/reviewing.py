@@ -13,6 +13,7 @@ from station.contract.corrections import (
     Accept,
     Correction,
     Edit,
+    Flag,
     RejectImage,
     Withdraw,
     detail_of,
@@ -24,7 +25,7 @@ from station.contract.errors import CorrectionError, ImageError
 from station.contract.imaging import RGB
 from station.contract.redraw import Masks, apply, changed_cells
 from station.database.records import History, StoredCell, StoredCorrection
-from station.database.review_records import NewCorrection, Reviewed, ReviewedCell, by
+from station.database.review_records import NewCorrection, Reviewed, ReviewedCell, Seen, by
 from station.database.store import Store
 from station.originals import content_of
 from station.printing import plural
@@ -57,21 +58,21 @@ def correct(
     correction: Correction,
     who: str,
     why: str = "",
-    seen_number: int | None = None,
+    seen: Seen | None = None,
     image: RGB | None = None,
 ) -> Outcome:
     """Apply a correction to an image as it is now, and append it.
 
-    `seen_number` is the number of the newest correction that the caller saw, 0 for none, None for whatever there is.
-    Where there is a newer one the correction is still made if it makes sense; to accept and to withdraw makes none, for
-    that is said of what was seen. `image` [H, W, 3] is what a new cell is outlined by. Raises CorrectionError where
-    nobody says it, or there is no such analysed image.
+    `seen` is what the caller saw, None for whatever there is. Where there is a newer correction this one is still made
+    if it makes sense; to accept and to withdraw makes none, for that is said of what was seen, nor has the number of a
+    cell a meaning once the image was analysed again. `image` [H, W, 3] is what a new cell is outlined by. Raises
+    CorrectionError where nobody says it, or there is no such analysed image.
     """
     who, why = _named(who), as_stored(why)
     while True:
         before = state_of(store, image_id)
-        seen = before.number if seen_number is None else seen_number
-        meanwhile = tuple(one for one in store.corrections(image_id) if seen < one.number <= before.number)
+        seen = seen or before.seen
+        meanwhile = tuple(one for one in store.corrections(image_id) if seen.number < one.number <= before.number)
         try:
             _need_sense(correction, before, seen)
             detail, after = _made(store, before, correction, image)
@@ -121,11 +122,17 @@ def stored(cell: Cell) -> StoredCell:
     return StoredCell(cell_id=cell.id, bbox_x=x, bbox_y=y, bbox_w=w, bbox_h=h, **same)
 
 
-def _need_sense(correction: Correction, before: Reviewed, seen: int) -> None:
-    if seen > before.number:
-        raise CorrectionError(f"image {before.image_id} has {before.number} corrections, none with the number {seen}")
-    if seen < before.number and isinstance(correction, Accept | Withdraw):
+def _need_sense(correction: Correction, before: Reviewed, seen: Seen) -> None:
+    of_all = isinstance(correction, Accept | Withdraw)  # rather than of a cell
+    if seen.number > before.number:
+        raise CorrectionError(
+            f"image {before.image_id} has {before.number} corrections, none with the number {seen.number}"
+        )
+    if seen.number < before.number and of_all:
         raise CorrectionError("the image was changed since you looked at it; look again")
+    then, now = (seen.newest_analysis_id, before.seen_analysis_id) if of_all else (seen.analysis_id, before.analysis_id)
+    if then != now and not isinstance(correction, RejectImage | Flag):
+        raise CorrectionError("the image was analysed again since you looked at it; look again")
     if before.rejected and not isinstance(correction, Withdraw):
         raise CorrectionError("the image is rejected; withdraw that first")
 
@@ -150,7 +157,7 @@ def _withdrawn(store: Store, before: Reviewed) -> Reviewed:
 
 
 def _edited(before: Reviewed, correction: Edit, image: RGB | None) -> Reviewed:
-    if isinstance(correction, Accept):
+    if isinstance(correction, Accept | Flag):
         return before
     if isinstance(correction, RejectImage):
         return replace(before, rejected=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import date
-from typing import Literal, cast
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from station.contract.errors import CorrectionError
@@ -22,7 +22,7 @@ from station.database.review_records import (
     Subject,
 )
 from station.database.store import Store
-from station.days import bounds
+from station.days import bounds, in_reach
 from station.watching import as_stored
 
 _UNDER_WAY = ("waiting", "queued", "leased")
@@ -87,6 +87,8 @@ def scope_of(subject: Subject, name: str, zone: ZoneInfo) -> Scope:
         day = date.fromisoformat(name)
     except ValueError as cause:
         raise CorrectionError(f"'{name}' is no day; say it as 2026-11-24") from cause
+    if not in_reach(day) or name != f"{day}":  # a signature is found by this one spelling
+        raise CorrectionError(f"'{name}' is no day; say it as 2026-11-24, between 1970 and 2199")
     return Between(*bounds(day, day, zone))
 
 
@@ -108,7 +110,7 @@ def _need_settled(subject: Subject, name: str, lines: Sequence[ReviewLine]) -> N
 
 def _changes(signature: Signature, lines: Sequence[ReviewLine]) -> Iterator[str]:
     then = {image.image_id: image for image in signature.images}
-    now = {line.image_id: _signed(line) for line in _counted(lines)}
+    now = {line.image_id: _alike(_signed(line), then.get(line.image_id)) for line in _counted(lines)}
     if _digest(tuple(now.values())) == signature.digest:
         return
     for image_id in sorted(then | now):
@@ -137,7 +139,12 @@ def _counted(lines: Sequence[ReviewLine]) -> list[ReviewLine]:
 
 
 def _signed(line: ReviewLine) -> SignedImage:
-    return SignedImage(line.image_id, line.wbc_count or 0, line.wbc_count_reviewed, line.number)
+    return SignedImage(line.image_id, line.wbc_count or 0, line.wbc_count_reviewed, line.number, line.analysis_id)
+
+
+def _alike(now: SignedImage, then: SignedImage | None) -> SignedImage:
+    """Without its analysis where a signature of before these were kept knows none."""
+    return replace(now, analysis_id=None) if then is not None and then.analysis_id is None else now
 
 
 def _now(line: ReviewLine) -> int:
@@ -149,9 +156,9 @@ def _cells(image: SignedImage) -> int:
 
 
 def _digest(images: Sequence[SignedImage]) -> str:
-    """SHA-256 of what each image counts, whatever the order in which they come."""
-    rows = sorted(cast(tuple[int, int, int | None, int], astuple(image)) for image in images)
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    """SHA-256 of what each image counts and by which analysis, whatever the order in which they come."""
+    kept = (astuple(image)[: None if image.analysis_id is not None else -1] for image in images)
+    return hashlib.sha256(json.dumps(sorted(kept, key=lambda row: int(row[0]))).encode()).hexdigest()
 
 
 def _listed(names: Sequence[str]) -> str:

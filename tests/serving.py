@@ -71,7 +71,9 @@ class Served:
     def correct(
         self, image_id: int, kind: str, seen: int = 0, who: str = "Ada", why: str = "", **detail: Any
     ) -> Answer:
-        told = {"kind": kind, "detail": detail, "seen": seen, "who": who, "why": why}
+        shown = self.day.store.reviewed(image_id)
+        version = f"{seen}-{shown.analysis_id}-{shown.seen_analysis_id}" if shown else f"{seen}-1-1"
+        told = {"kind": kind, "detail": detail, "seen": version, "who": who, "why": why}
         headers = self.own | {"X-CSRF-Token": self.secret()}
         return self.ask(f"/images/{image_id}/corrections", "POST", json.dumps(told).encode(), **headers)
 

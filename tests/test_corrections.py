@@ -15,6 +15,7 @@ from station.contract.corrections import (
     Accept,
     AddCell,
     Edit,
+    Flag,
     MergeCells,
     RejectImage,
     RemoveCell,
@@ -294,6 +295,7 @@ EXAMPLES = (
     Repaint((Stroke(((1, 2), (3, 4)), 2.5, 2, None), Stroke(((1, 2),), 2.5, 0, 4))),
     RejectImage(),
     Accept(),
+    Flag(),
     Withdraw(),
 )
 
@@ -341,5 +343,6 @@ def test_corrections_are_told_in_words() -> None:
         "repainted with 2 strokes of the brush",
         "rejected the image",
         "looked at it and found it right",
+        "marked it for a second look",
     ]
     assert words_of("withdraw", {"number": 3}) == "took correction 3 back"

@@ -521,6 +521,22 @@ def test_a_full_folder_for_the_tests_is_refused_before_any_work(fresh: Room, tmp
     assert not (tmp_path / "train").exists()
 
 
+def test_what_ends_among_the_tests_leaves_no_training_set_without_them(fresh: Room, tmp_path: Path) -> None:
+    for number in range(4):
+        fresh.take(1, slide=f"S-{number}")
+    assert fresh.call("testset", "freeze", "--from", "2026-11-23", "--to", "2026-11-23").exit_code == 0
+    begun: list[int] = []
+
+    def step(done: int, total: int) -> None:
+        begun.append(done)
+        if begun.count(1) == 2:  # the first of the second part
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(fresh.store, fresh.settings, Wanted("training"), tmp_path / "train", NIGHT, step=step)
+    assert not (tmp_path / "train").exists() and not (tmp_path / "train-test").exists()
+
+
 def test_a_test_set_is_drawn_once(fresh: Room) -> None:
     days = ("--from", "2026-11-23", "--to", "2026-11-23")
     assert fresh.call("testset", "show").exit_code == 1

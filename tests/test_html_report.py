@@ -172,7 +172,11 @@ def test_corrected_counts_count_and_the_page_says_how_many_were_changed(day: Day
     assert "Without corrections there would be 8 white cells" in shown.said
     assert "2 (automatic 3)" in shown.said
     assert 5 not in {tile["image_id"] for tile in told["day"]["sheet"]["cells"]}
-    assert "5 pictures counted, 5 white cells" in render(summed(day), "table")
+    assert told["wbc_count_inside"] == sum(day.store.reviewed(number).wbc_count_inside for number in range(1, 6))
+    assert told["day"]["cut_by_border"]["of"] == told["wbc_count"]
+    table = render(summed(day), "table")
+    assert f"5 pictures counted, 5 white cells ({told['wbc_count_inside']} not cut" in table
+    assert "persons looked at 3 pictures, changed cells of 1, rejected 1: without that 8 white cells" in table
 
 
 def test_what_is_marked_for_review_is_shown_as_a_share_with_its_interval(day: Day) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from station.contract.corrections import (
     Accept,
     AddCell,
     Correction,
+    Flag,
     MergeCells,
     RejectImage,
     RemoveCell,
@@ -33,8 +35,9 @@ from station.contract.corrections import (
 )
 from station.contract.errors import CorrectionError
 from station.contract.flags import REVIEW
+from station.database.gallery import Sieve
 from station.database.records import NewImage
-from station.database.review_records import NewCorrection, Reviewed
+from station.database.review_records import NewCorrection, Reviewed, Seen
 from station.database.store import Store
 from station.reviewing import Outcome, correct, masks_of, picture_of, state_of, stored
 from station.upkeep import plan, prune
@@ -69,7 +72,9 @@ class Reviewing:
             )
         )
 
-    def say(self, correction: Correction, who: str = "Ada", seen: int | None = None, why: str = "") -> Outcome:
+    def say(self, correction: Correction, who: str = "Ada", seen: int | Seen | None = None, why: str = "") -> Outcome:
+        if isinstance(seen, int):
+            seen = replace(self.state().seen, number=seen)
         return correct(self.store, 1, correction, who, why, seen)
 
     def state(self) -> Reviewed:
@@ -320,6 +325,50 @@ def test_an_analysis_that_comes_meanwhile_is_seen(room: Reviewing, monkeypatch: 
     assert rows(room.store.path, "SELECT analysis_id, seen_analysis_id FROM corrections") == [(2, 2)]
 
 
+@pytest.mark.parametrize("correction", [RemoveCell(2), SplitCell(1, ((60, 60), (62, 60))), Accept(), AWAY])
+def test_what_was_seen_before_another_analysis_is_not_corrected_in_it(room: Reviewing, correction: Correction) -> None:
+    seen = room.state().seen
+    room.analyse_again()
+    told = room.say(correction, seen=seen)
+    assert told.refusal == "the image was analysed again since you looked at it; look again"
+    assert told.state.analysis_id == 2 and room.store.corrections(1) == ()
+    assert room.say(RejectImage(), seen=seen).written is not None  # true of any cells
+
+
+def test_an_analysis_between_look_and_word_is_no_race_that_a_cell_can_lose(
+    room: Reviewing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, rival = Store.append_correction, [room.analyse_again]
+
+    def late(store: Store, made: NewCorrection) -> object:
+        if rival:
+            rival.pop()()
+        return append(store, made)
+
+    monkeypatch.setattr(Store, "append_correction", late)
+    told = room.say(RemoveCell(2))
+    assert told.written is None and "analysed again" in (told.refusal or "") and room.store.corrections(1) == ()
+
+
+def test_the_persons_own_cells_are_corrected_on_whatever_was_analysed_since(room: Reviewing) -> None:
+    seen = room.say(AWAY).state.seen
+    room.analyse_again()
+    assert room.say(RemoveCell(4), seen=seen).written is not None
+    assert room.say(Accept(), seen=seen).refusal is not None
+
+
+def test_a_flagged_image_waits_for_a_look(room: Reviewing) -> None:
+    told = room.say(Flag(), why="smudge?")
+    assert told.state.marked and told.state.wbc_count == 3 and not told.state.changed
+    assert [line.marked for line in room.store.gallery(Sieve(marked=True), 9)] == [True]
+    room.say(Accept(), "Bob")
+    assert not room.state().marked and room.store.gallery(Sieve(marked=True), 9) == ()
+    room.say(Withdraw(), "Bob")
+    assert room.state().marked
+    room.say(RemoveCell(1), "Bob")
+    assert not room.state().marked
+
+
 # Words, pictures, and what is not there
 
 
@@ -430,6 +479,7 @@ def test_the_command_says_why_nothing_was_written(room: Reviewing) -> None:
     [
         (),
         ("--accept", "--reject"),
+        ("--accept", "--flag"),
         ("--accept", "1,2"),
         ("--add", "here"),
         ("--add", "nan,2"),

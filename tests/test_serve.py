@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from html import unescape
 from itertools import chain
@@ -19,6 +21,7 @@ import pytest
 from click.testing import CliRunner
 from painted_days import MORNING, STAMP, Day, painted, small
 from serving import Served, served
+from stores import analysis
 
 from station.cli import main
 from station.contract.contours import contours
@@ -90,8 +93,24 @@ def test_the_filters_let_pass_what_they_say(day: Day, at: Served) -> None:
     at.correct(marked, "accept")
     at.correct(dark, "reject")
     assert shown(marked=1) == [] and shown(below=0.6) == []
-    for wrong in ("day=yesterday", "below=much", "below=nan"):
+    for wrong in ("day=yesterday", "day=9999-12-31", "day=20261123", "below=much", "below=nan"):
         assert at.ask(f"/?{wrong}").status == 400
+
+
+def test_a_tile_and_the_filter_know_what_overlaps_and_what_was_analysed_again(tmp_path: Path) -> None:
+    day = Day(tmp_path)
+    first, second = (day.picture(TWO, MORNING, slide="S  two", flags=("dark",)) for _ in range(2))
+    with served(day) as at:
+        before = re.findall(r'data-version="([^"]+)"', at.ask("/").text)
+        with closing(sqlite3.connect(day.store.path)) as database, database:
+            database.execute("INSERT INTO overlaps VALUES (?, ?, 5, 5, 0.5, 0.9)", (second, first))
+        day.store.save_analysis(analysis(second, settings_sha256="other", model_sha256="m" * 64))
+        page = at.ask("/?" + urlencode({"flag": "overlaps"})).text
+        assert tiles(page) == [second] and "overlaps" in page and '<option value="overlaps" selected>' in page
+        after = re.findall(r'data-version="([^"]+)"', at.ask("/").text)
+        assert after[0] != before[0] and after[1] == before[1]
+        assert '<option value="S  two">' in page  # spaces count
+    day.store.close()
 
 
 def test_pages_follow_each_other_both_ways(day: Day, at: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,8 +246,9 @@ STEPS = [
     ("merge", {"cell_ids": [2, 5]}, 3, "merged cells 2, 5"),
     ("repaint", {"strokes": [{"points": [list(spot(3))], "radius_px": 3, "value": 1, "cell_id": 3}]}, 3, "repainted"),
     ("accept", {}, 3, "found it right"),
+    ("flag", {}, 3, "marked it for a second look"),
     ("reject", {}, 0, "rejected the image"),
-    ("withdraw", {}, 3, "took correction 7 back"),
+    ("withdraw", {}, 3, "took correction 8 back"),
 ]
 
 
@@ -265,15 +285,16 @@ def test_of_two_who_correct_at_once_nothing_is_lost_and_the_later_one_is_told(da
         ({"detail": {"cell_id": 1, "more": 1}}, "cannot be made"),
         ({"detail": [1]}, "is an object"),
         ({"who": " "}, "nobody is named"),
-        ({"seen": None}, "number of the newest correction"),
-        ({"seen": True}, "number of the newest correction"),
+        ({"seen": None}, "say what was seen"),
+        ({"seen": 0}, "say what was seen"),
+        ({"seen": "0-1"}, "say what was seen"),
     ],
 )
 def test_what_is_no_correction_is_named_and_not_written(
     day: Day, at: Served, changes: dict[str, object], words: str
 ) -> None:
     image_id = day.picture(ONE, MORNING, slide="S-wrong")
-    told = {"kind": "remove", "detail": {"cell_id": 1}, "seen": 0, "who": "Ada"} | changes
+    told = {"kind": "remove", "detail": {"cell_id": 1}, "seen": "0-1-1", "who": "Ada"} | changes
     headers = at.own | {"X-CSRF-Token": at.secret()}
     answer = at.ask(f"/images/{image_id}/corrections", "POST", json.dumps(told).encode(), **headers)
     assert answer.status == 400 and words in answer.text and said(day, image_id) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from painted_days import MORNING, Day, painted, small
+from painted_days import MORNING, Day, painted, pixels, small
 from serving import Served, served
 
 from station.cli import main
+from station.database.records import NewImage
 from station.demo.smear import SmearRecipe
+from station.watching import stamp_of
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need the package playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="they need axe-playwright-python")
@@ -165,7 +168,7 @@ def test_twenty_images_are_walked_through_and_judged_by_keys_alone(page: Page, d
         page.wait_for_url(f"**/images/{image_id}?slide=S-keys")
         page.wait_for_selector(".tools:not([hidden])")
         if image_id == images[2]:
-            page.keyboard.press("f")
+            page.keyboard.press("r")
             page.keyboard.type("out of focus")
             page.keyboard.press("Enter")
             expect(page.locator("#count")).to_have_text("Rejected")
@@ -300,11 +303,67 @@ def test_of_two_browsers_the_later_one_is_told(browser: Browser, day: Day, at: S
         ada.get_by_label("Remove cell 1").click()
         count(ada, 2)
         bob.get_by_label("Remove cell 2").click()
-        expect(bob.locator("#words")).to_have_text("removed cell 2: 1 white cells; meanwhile Ada removed cell 1")
+        expect(bob.locator("#words")).to_have_text("removed cell 2: 1 white cell; meanwhile Ada removed cell 1")
         count(bob, 1)
         expect(ada.locator("#words")).to_have_text("meanwhile Bob removed cell 2")  # without asking
         count(ada, 1)
     assert [one.who for one in day.store.corrections(image_id)] == ["Ada", "Bob"]
+
+
+def test_keys_lead_on_from_an_image_that_is_not_counted(page: Page, day: Day, at: Served) -> None:
+    older = day.picture(ONE, MORNING, slide="S-wait")
+    path = day.folder / "S-wait" / "new.png"
+    content = hashlib.sha256(pixels(path, painted(ONE)[0].image, 9999)).hexdigest()
+    found = NewImage(str(path), stamp_of(path.stat()), content, "S-wait", MORNING, rung=True)
+    waiting = day.store.add_image(found).image_id
+    day.store.lease("another", 1)
+    newer = day.picture(TWO, MORNING, slide="S-wait")
+    open_image(page, at, newer, "?slide=S-wait")
+    page.keyboard.press("n")
+    page.wait_for_url(f"**/images/{waiting}?slide=S-wait")
+    expect(page.locator("#live")).to_have_text("Live")
+    page.keyboard.press("n")
+    page.wait_for_url(f"**/images/{older}?slide=S-wait")
+    page.keyboard.press("p")
+    page.wait_for_url(f"**/images/{waiting}?slide=S-wait")
+
+
+def test_what_was_painted_is_not_lost_without_a_word(page: Page, day: Day, at: Served) -> None:
+    day.picture(ONE, MORNING, slide="S-paint")
+    image_id = day.picture(TWO, MORNING, slide="S-paint")
+    cell = painted(TWO)[1][0]
+    open_image(page, at, image_id, "?slide=S-paint")
+    page.keyboard.press("6")
+    click_at(page, cell.x, cell.y)
+    for _ in range(2):
+        click_at(page, cell.x, cell.y)  # nucleus, where there is nucleus
+    for key in ("n", "1"):
+        page.keyboard.press(key)
+        expect(page.locator("#words.refused")).to_contain_text("not applied yet")
+    assert page.url.endswith(f"/images/{image_id}?slide=S-paint")
+    page.keyboard.press("Enter")
+    expect(page.locator("#words.refused")).to_contain_text("the strokes change nothing")
+    expect(page.locator("#sketch .stroke")).to_have_count(2)
+    page.get_by_label("cytoplasm").check()
+    click_at(page, cell.x, cell.y)
+    page.locator("#stage").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#said li")).to_have_count(1)
+    expect(page.locator("#sketch .stroke")).to_have_count(0)
+    assert [len(one.detail["strokes"]) for one in day.store.corrections(image_id)] == [3]
+
+
+def test_the_next_image_waits_for_the_answer_and_a_refusal_is_read(page: Page, day: Day, at: Served) -> None:
+    older = day.picture(ONE, MORNING, slide="S-quick")
+    image_id = day.picture(TWO, MORNING, slide="S-quick")
+    open_image(page, at, image_id, "?slide=S-quick")
+    page.keyboard.press("u")  # there is nothing to withdraw
+    page.keyboard.press("n")
+    expect(page.locator("#words.refused")).to_contain_text("no correction that could be withdrawn")
+    page.keyboard.press("f")
+    page.keyboard.press("n")
+    page.wait_for_url(f"**/images/{older}?slide=S-quick")
+    assert kinds(day, image_id) == ["flag"] and day.store.reviewed(image_id).marked
 
 
 def test_a_slide_is_signed_in_the_page(page: Page, day: Day, at: Served) -> None:
@@ -358,7 +417,7 @@ def test_axe_finds_nothing_in_dialogs_and_after_a_refusal(page: Page, day: Day, 
     page.keyboard.press("?")
     clean(page)
     leave(page)
-    page.keyboard.press("f")
+    page.keyboard.press("r")
     clean(page)
     leave(page)
     page.keyboard.press("u")

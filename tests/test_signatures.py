@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -129,6 +132,31 @@ def test_later_changes_show_and_signing_anew_is_appended(store: Store) -> None:
     sign(store, "slide", "S-17", "Ben", UTC)
     store.remove_images([2], START + DAY)
     assert state(store) == ("changed since", "image 2: not there any more, had 2 white cells")
+
+
+def test_another_analysis_shows_even_where_it_counts_the_same(store: Store) -> None:
+    count(store, "a.bmp")
+    sign(store, "slide", "S-17", "Ada", UTC)
+    store.save_analysis(analysis(1, settings_sha256="other", flags=(REVIEW,)))
+    assert state(store) == ("changed since", "image 1: analysed again, 2 -> 2 white cells")
+
+
+def test_a_signature_from_before_analyses_were_kept_in_it_still_holds(store: Store) -> None:
+    count(store, "a.bmp")
+    old = [[1, 2, None, 0]]
+    digest = hashlib.sha256(json.dumps(old).encode()).hexdigest()
+    sign(store, "slide", "S-17", "Ada", UTC)
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("UPDATE signatures SET images = ?, digest = ?", (json.dumps(old), digest))
+    assert state(store) == ("signed",)
+    correct(store, 1, RejectImage(), "Ben")
+    assert state(store) == ("changed since", "image 1: corrected, 2 -> 0 white cells")
+
+
+@pytest.mark.parametrize("name", ["20261123", "2026-W48-1", "9999-12-31", "1969-12-31", "today"])
+def test_a_day_has_one_spelling_and_a_reach(store: Store, name: str) -> None:
+    with pytest.raises(CorrectionError, match=f"'{name}' is no day; say it as 2026-11-24"):
+        sign(store, "day", name, "Ada", UTC)
 
 
 def test_a_day_is_the_local_one(store: Store) -> None:

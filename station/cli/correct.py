@@ -40,6 +40,7 @@ def _place(text: str) -> tuple[float, float]:
 @click.option("--merge", type=int, metavar="CELL", help="Parts of one cell: the numbers of the others follow.")
 @click.option("--reject", is_flag=True, help="Not fit to be counted.")
 @click.option("--accept", is_flag=True, help="Looked at, and right as it is.")
+@click.option("--flag", is_flag=True, help="Somebody should look once more: marked for review until then.")
 @click.option("--withdraw", is_flag=True, help="Take the last correction back that still stands.")
 @click.option("--diameter", type=CellDiameter(), metavar="PX", help="Of the cell to add (default: the picture's).")
 @who_option
@@ -75,7 +76,8 @@ def _correction(told: dict[str, Any], more: Sequence[str], diameter: float | Non
     """What the options come to. Raises UsageError where they are none, several, or incomplete."""
     given = [kind for kind, value in told.items() if value not in (None, False)]
     if len(given) != 1:
-        raise click.UsageError("say one of --add, --remove, --split, --merge, --reject, --accept and --withdraw")
+        kinds = ", ".join(f"--{kind}" for kind in told)
+        raise click.UsageError(f"say one, and only one, of {kinds}")
     (kind,) = given
     if more and kind not in ("split", "merge"):
         raise click.UsageError(f"--{kind} takes no further places or cells: {' '.join(more)}")

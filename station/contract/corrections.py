@@ -83,11 +83,16 @@ class Accept:
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
+class Flag:
+    """Somebody should look once more: until the next correction, or its acceptance, it is marked for review."""
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class Withdraw:
     """The last correction that still stands is taken back."""
 
 
-Edit: TypeAlias = AddCell | RemoveCell | SplitCell | MergeCells | Repaint | RejectImage | Accept
+Edit: TypeAlias = AddCell | RemoveCell | SplitCell | MergeCells | Repaint | RejectImage | Accept | Flag
 Correction: TypeAlias = Edit | Withdraw
 
 KINDS: Final[dict[str, type[Correction]]] = {
@@ -98,6 +103,7 @@ KINDS: Final[dict[str, type[Correction]]] = {
     "repaint": Repaint,
     "reject": RejectImage,
     "accept": Accept,
+    "flag": Flag,
     "withdraw": Withdraw,
 }
 
@@ -110,6 +116,7 @@ _WORDS: Final = {
     "repaint": "repainted with {strokes} of the brush",
     "reject": "rejected the image",
     "accept": "looked at it and found it right",
+    "flag": "marked it for a second look",
     "withdraw": "took correction {number} back",
 }
 

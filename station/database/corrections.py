@@ -7,12 +7,13 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, ColumnElement, MetaData, Select, Table, func, select
+from sqlalchemy import JSON, Column, ColumnElement, MetaData, Select, Table, exists, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session, aliased
 
-from station.contract.flags import REVIEW
+from station.contract.flags import OVERLAPS, REVIEW
 from station.database import cells
+from station.database.overlaps import overlap_results
 from station.database.records import SUPERSEDED, StoredCorrection
 from station.database.review_records import (
     NewCorrection,
@@ -33,6 +34,7 @@ from station.database.tables import (
     ReviewedMaskRow,
 )
 
+FLAG = "flag"  # the kind of correction by which a person asks for another look
 DOUBTS = frozenset({REVIEW})  # flags of an analysis at which a person should look
 
 newest_analyses = Table(
@@ -132,10 +134,13 @@ def looked_at() -> Select[Any]:
     number = select(func.max(CorrectionRow.number)).where(CorrectionRow.image_id == Image.id).scalar_subquery()
     image = (Image.id.label("image_id"), Image.path, Image.slide, Image.captured_at, Image.status, Image.reason)
     automatic = (newest_analyses.c[name] for name in ("flags", "model", "model_sha256", "wbc_count"))
+    overlapping = exists().select_from(overlap_results).where(overlap_results.c.image_id == Image.id)
     return (
         select(*image, *automatic, newest_analyses.c.id.label("analysis_id"))
         .add_columns(latest.number, latest.stands, latest.changed, latest.rejected)
-        .add_columns(latest.wbc_count.label("corrected"), standing.seen_analysis_id.label("looked_at"))
+        .add_columns(latest.wbc_count.label("corrected"), latest.wbc_count_inside.label("corrected_inside"))
+        .add_columns(standing.seen_analysis_id.label("looked_at"), standing.kind.label("standing_kind"))
+        .add_columns(overlapping.label("overlapping"))
         .outerjoin(newest_analyses, newest_analyses.c.image_id == Image.id)
         .outerjoin(latest, (latest.image_id == Image.id) & (latest.number == number))
         .outerjoin(standing, (standing.image_id == Image.id) & (standing.number == latest.stands))
@@ -144,17 +149,19 @@ def looked_at() -> Select[Any]:
 
 
 def to_line(row: dict[str, Any], doubts: Collection[str]) -> ReviewLine:
-    flags = tuple(row["flags"] or ())
-    copied = ("image_id", "path", "slide", "captured_at", "status", "reason", "model", "model_sha256", "wbc_count")
+    flags = (*(row["flags"] or ()), *([OVERLAPS] if row["overlapping"] else ()))
+    copied = ("image_id", "path", "slide", "captured_at", "status", "reason")
+    analysed = ("analysis_id", "model", "model_sha256", "wbc_count")
     unseen = row["looked_at"] is None or row["looked_at"] != row["analysis_id"]
     return ReviewLine(
-        **{name: row[name] for name in copied},
+        **{name: row[name] for name in (*copied, *analysed)},
         flags=flags,
         wbc_count_reviewed=row["corrected"] if row["stands"] else None,
+        wbc_count_inside_reviewed=row["corrected_inside"] if row["stands"] else None,
         number=row["number"] or 0,
         changed=bool(row["stands"] and row["changed"]),
         rejected=bool(row["stands"] and row["rejected"]),
-        marked=unseen and not set(flags).isdisjoint(doubts),
+        marked=row["standing_kind"] == FLAG or (unseen and not set(flags).isdisjoint(doubts)),
     )
 
 

@@ -10,7 +10,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, exists, func, select
 from sqlalchemy.orm import Session, load_only
 
-from station.database.corrections import DOUBTS, latest, looked_at, newest_analyses, standing, to_line
+from station.contract.flags import OVERLAPS
+from station.database.corrections import (
+    DOUBTS,
+    FLAG,
+    latest,
+    looked_at,
+    newest_analyses,
+    standing,
+    to_line,
+)
+from station.database.overlaps import overlap_results
 from station.database.review_records import Between, ReviewLine, Slide
 from station.database.tables import Analysis, CellRow, Image, ReviewedCellRow
 
@@ -73,7 +83,9 @@ def hours(session: Session, most: int) -> tuple[datetime, ...]:
 def flags(session: Session) -> tuple[str, ...]:
     """The flags that images had lately, by name."""
     recent = select(Analysis).options(load_only(Analysis.flags)).order_by(Analysis.id.desc()).limit(_RECENT)
-    return tuple(sorted({flag for one in session.scalars(recent) for flag in one.flags}))
+    found = {flag for one in session.scalars(recent) for flag in one.flags}
+    overlapping = session.scalar(select(exists().select_from(overlap_results)))
+    return tuple(sorted(found | ({OVERLAPS} if overlapping else set())))
 
 
 def _lines(session: Session, query: Select[Any]) -> tuple[ReviewLine, ...]:
@@ -92,9 +104,11 @@ def _sifted(sieve: Sieve) -> Select[Any]:
     if sieve.within is not None:
         query = query.where(Image.captured_at >= sieve.within.start, Image.captured_at < sieve.within.end)
     if sieve.flag is not None:
-        query = query.where(_has([sieve.flag]))
+        overlapping = exists().select_from(overlap_results).where(overlap_results.c.image_id == Image.id)
+        query = query.where(overlapping if sieve.flag == OVERLAPS else _has([sieve.flag]))
     if sieve.marked:
-        query = query.where(_has(DOUBTS), standing.seen_analysis_id.is_distinct_from(newest_analyses.c.id))
+        unseen = standing.seen_analysis_id.is_distinct_from(newest_analyses.c.id)
+        query = query.where((standing.kind == FLAG) | (_has(DOUBTS) & unseen))
     if sieve.below is not None:
         query = query.where(_least() < sieve.below)
     return query

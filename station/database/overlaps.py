@@ -28,7 +28,7 @@ from station.database.overlap_records import EarlierField, Neighbours, Registere
 from station.database.tables import Analysis, FingerprintRow, Image, OverlapRow, Utc
 
 _PAIR = ("image_id", "earlier_id", "shift_x", "shift_y", "shared", "certainty")
-_overlaps = Table("overlap_results", MetaData(), *(Column(name) for name in _PAIR))
+overlap_results = Table("overlap_results", MetaData(), *(Column(name) for name in _PAIR))
 _cells = Table("cell_results", MetaData(), *(Column(name) for name in ("image_id", "x", "y")))
 _newest = Table("newest_analyses", MetaData(), *(Column(name) for name in ("image_id", "width", "height")))
 
@@ -70,7 +70,7 @@ def save(session: Session, image_id: int, registered: Registered) -> None:
 
 def of_image(session: Session, image_id: int) -> tuple[EarlierField, ...]:
     """The earlier fields, as far as they count, that show a part of an image too, by number."""
-    return tuple(_earlier_fields(session, _overlaps.c.image_id == image_id))
+    return tuple(_earlier_fields(session, overlap_results.c.image_id == image_id))
 
 
 def shared_counts(session: Session, start: datetime, end: datetime) -> dict[int, int]:
@@ -80,7 +80,7 @@ def shared_counts(session: Session, start: datetime, end: datetime) -> dict[int,
     """
     within = select(Image.id).where(Image.captured_at >= start, Image.captured_at < end)
     # + 0, or SQLite would try every pair of images of the time.
-    both = _overlaps.c.image_id.in_(within) & (_overlaps.c.earlier_id + 0).in_(within)
+    both = overlap_results.c.image_id.in_(within) & (overlap_results.c.earlier_id + 0).in_(within)
     places: dict[int, set[_Place]] = defaultdict(set)
     for field in _earlier_fields(session, both):
         places[field.image_id].update(field.cells)
@@ -94,9 +94,9 @@ def forget(session: Session, analysis_ids: Select[int]) -> None:
 
 
 def _earlier_fields(session: Session, condition: ColumnElement[bool]) -> Iterator[EarlierField]:
-    found = select(_overlaps, _newest.c.width, _newest.c.height)
-    found = found.join(_newest, _newest.c.image_id == _overlaps.c.image_id).where(condition)
-    rows = session.execute(found.order_by(_overlaps.c.image_id, _overlaps.c.earlier_id)).all()
+    found = select(overlap_results, _newest.c.width, _newest.c.height)
+    found = found.join(_newest, _newest.c.image_id == overlap_results.c.image_id).where(condition)
+    rows = session.execute(found.order_by(overlap_results.c.image_id, overlap_results.c.earlier_id)).all()
     places = _places(session, {row.image_id for row in rows})
     for row in rows:
         pair = {name: getattr(row, name) for name in _PAIR}

@@ -25,6 +25,15 @@ def by(source: Source, cell: StoredCell) -> ReviewedCell:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What of an image a person had before the eyes when correcting it."""
+
+    number: int  # of the newest correction; 0: there was none
+    analysis_id: int  # whose masks the cells came from, which alone gives their numbers a meaning
+    newest_analysis_id: int  # whose flags were shown
+
+
+@dataclass(frozen=True, slots=True)
 class Reviewed:
     """An image as it counts now: as the correction left it that is in force, else as the newest analysis found it."""
 
@@ -44,6 +53,11 @@ class Reviewed:
     width: int
     height: int
     next_id: int  # the first number of a cell that this image never used
+
+    @property
+    def seen(self) -> Seen:
+        """What somebody sees who looks at it now."""
+        return Seen(self.number, self.analysis_id, self.seen_analysis_id)
 
     @property
     def wbc_count(self) -> int:
@@ -106,8 +120,10 @@ class ReviewLine:
     flags: tuple[str, ...]
     model: str | None
     model_sha256: str | None
+    analysis_id: int | None  # the newest; None: there is none
     wbc_count: int | None  # automatic; None: there is no analysis
     wbc_count_reviewed: int | None  # None: nobody has looked
+    wbc_count_inside_reviewed: int | None  # of these, those that the border does not cut
     number: int  # of the newest correction; 0: there is none
     changed: bool
     rejected: bool
@@ -122,6 +138,7 @@ class SignedImage:
     wbc_count: int
     wbc_count_reviewed: int | None
     number: int  # of its newest correction; 0: there was none
+    analysis_id: int | None = None  # the newest then; None in signatures from before it was kept
 
 
 @dataclass(frozen=True, slots=True)

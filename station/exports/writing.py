@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -80,8 +81,9 @@ def export(
     work = Work(store, settings, wanted, style.NEEDS, str(store.fact(PSEUDONYM_SALT) or ""), step)
     tallies = [Tally(place, lines) for place, lines in parts if lines]
     tallies[0].left += choice.left
-    for tally in tallies:
-        with whole(tally.folder) as folder:
+    with ExitStack() as both:  # neither takes its place before the other is written
+        for tally in tallies:
+            folder = both.enter_context(whole(tally.folder))
             style.write(_items(work, tally), folder)
             told = _manifest(work, tally, now, test_set)
             (folder / MANIFEST).write_text(json.dumps(told, indent=2), encoding="utf-8")

@@ -52,6 +52,7 @@ class ImageLine:
     model: str | None
     engine: str | None
     wbc_count_reviewed: int | None = None  # what persons made of it; None where nobody looked
+    wbc_count_inside_reviewed: int | None = None  # of these, those that the border does not cut
     changed: bool = False  # by persons: a cell differs from the automatic result
     rejected: bool = False  # by persons: counts no cells
     review_open: bool = False  # marked for review, and nobody has looked since
@@ -61,6 +62,11 @@ class ImageLine:
     def count(self) -> int | None:
         """The corrected count where there is one, else the automatic one."""
         return self.wbc_count if self.wbc_count_reviewed is None else self.wbc_count_reviewed
+
+    @property
+    def inside(self) -> int | None:
+        """Of `count`, the cells that the border does not cut."""
+        return self.wbc_count_inside if self.wbc_count_reviewed is None else self.wbc_count_inside_reviewed
 
     @property
     def for_review(self) -> bool:
@@ -106,8 +112,8 @@ class Summary:
 
     @property
     def wbc_count_inside(self) -> int:
-        """White cells that the border does not cut, as counted automatically."""
-        return sum(line.wbc_count_inside or 0 for line in self.counted)
+        """White cells that the border does not cut; corrected counts count."""
+        return sum(line.inside or 0 for line in self.counted)
 
     @property
     def open(self) -> tuple[ImageLine, ...]:
@@ -180,6 +186,7 @@ def _line(
         model=result.model,
         engine=result.engine,
         wbc_count_reviewed=result.wbc_count_reviewed,
+        wbc_count_inside_reviewed=look.wbc_count_inside_reviewed if look is not None else None,
         changed=look is not None and look.changed,
         rejected=look is not None and look.rejected,
         review_open=look is not None and look.marked,

@@ -44,7 +44,6 @@ def detailed(store: Store, summary: Summary, settings: Settings, now: datetime) 
     fields = store.fields_between(*bounds(summary.first, summary.last, zone))
     baseline = kept(store)
     compared = baseline if baseline and _same_model(fields, baseline) else None
-    cut = [cell.touches_edge for field in fields for cell in field.cells]
     period = "hour" if (summary.last - summary.first).days < _HOURLY_DAYS else "day"
     detail = Detail(
         made_at=now.astimezone(zone),
@@ -53,7 +52,7 @@ def detailed(store: Store, summary: Summary, settings: Settings, now: datetime) 
         waiting=sum(line.status not in ("done", "quarantined") for line in summary.images),
         quarantined=tuple(_reasons(summary.images)),
         for_review=share(sum(line.for_review for line in summary.counted), len(summary.counted)),
-        cut_by_border=share(sum(cut), len(cut)),
+        cut_by_border=share(summary.wbc_count - summary.wbc_count_inside, summary.wbc_count),
         flags=_tallied(flag for line in summary.counted for flag in line.flags),
         dots=tuple(sorted((Dot(line.captured_at, line.count or 0) for line in summary.counted), key=lambda d: d.at)),
         period=period,

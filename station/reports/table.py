@@ -17,7 +17,7 @@ _PICTURES = ("id", "picture", "slide", "captured", "white cells", "inside", "sta
 
 def render(summary: Summary) -> str:
     """Head line, slides, pictures, and what is open."""
-    lines = [_headline(summary), *summary.models, *day_notes(summary)]
+    lines = [_headline(summary), *_looked_at(summary), *summary.models, *day_notes(summary)]
     if summary.images:
         lines += ["", *_aligned(_slides(summary))]
         lines += ["", *_aligned([_PICTURES, *map(_picture, summary.images)]), ""]
@@ -33,6 +33,15 @@ def _headline(summary: Summary) -> str:
     return f"{days}: {counted}, {len(summary.open)} not counted"
 
 
+def _looked_at(summary: Summary) -> Iterator[str]:
+    if summary.corrected:
+        changed, rejected = (sum(getattr(line, word) for line in summary.counted) for word in ("changed", "rejected"))
+        yield (
+            f"persons looked at {plural(len(summary.corrected), 'picture')}, changed cells of {changed}, "
+            f"rejected {rejected}: without that {plural(summary.wbc_count_automatic, 'white cell')}"
+        )
+
+
 def _slides(summary: Summary) -> list[tuple[str, ...]]:
     """Without the last column where no two pictures show the same cell."""
     distinct = summary.distinct
@@ -43,7 +52,7 @@ def _slides(summary: Summary) -> list[tuple[str, ...]]:
 
 def _picture(line: ImageLine) -> tuple[str, ...]:
     notes = ", ".join(line.flags) or (line.reason or "")
-    count, inside = ("" if value is None else str(value) for value in (line.count, line.wbc_count_inside))
+    count, inside = ("" if value is None else str(value) for value in (line.count, line.inside))
     names = (printable(line.name), printable(line.slide), f"{line.captured_at:%H:%M:%S}")
     return (str(line.image_id), *names, count, inside, line.status, notes)
 

@@ -82,7 +82,7 @@ def _tiles(desk: Desk, lines: Iterable[ReviewLine]) -> list[Tile]:
             name_of(line.path),
             count_of(line),
             least.get(line.image_id),
-            f"{line.status}-{line.number}-{line.marked:d}-{line.wbc_count}-{line.model_sha256 or ''}"[:48],
+            f"{line.status}-{line.number}-{line.analysis_id or 0}-{line.marked:d}-{'+'.join(line.flags)}",
         )
         for line in lines
     ]

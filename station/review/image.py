@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from station.contract.contours import Contour, contours
 from station.contract.corrections import AddCell, correction_of, words_of
 from station.contract.errors import CorrectionError
 from station.database.records import History, StoredCorrection
-from station.database.review_records import Reviewed
+from station.database.review_records import Reviewed, Seen
 from station.review.asked import Asked
 from station.review.desk import Desk, name_of
 from station.review.pages import render
@@ -53,7 +54,7 @@ def parts(desk: Desk, history: History, state: Reviewed) -> dict[str, Any]:
     names = ("standing", "contours", "cells", "said")
     return {
         "number": state.number,
-        "version": f"{state.number}-{state.seen_analysis_id}",
+        "version": _version(state),
         "count": state.wbc_count,
         "rejected": state.rejected,
         "html": {name: render(f"parts/{name}", **told) for name in names},
@@ -94,11 +95,16 @@ def _detail(told: dict[str, Any]) -> dict[str, Any]:
     return detail
 
 
-def _seen(told: dict[str, Any]) -> int:
-    seen = told.get("seen")
-    if not isinstance(seen, int) or isinstance(seen, bool):
-        raise CorrectionError("say the number of the newest correction that was seen")
-    return seen
+def _version(state: Reviewed) -> str:
+    """What a page shows of an image, in a word that it gives back with each correction."""
+    return "-".join(map(str, astuple(state.seen)))
+
+
+def _seen(told: dict[str, Any]) -> Seen:
+    found = re.fullmatch(r"(\d{1,9})-(\d{1,18})-(\d{1,18})", str(told.get("seen")), re.ASCII)
+    if found is None:
+        raise CorrectionError("say what was seen of the image, as the page was given it")
+    return Seen(*map(int, found.groups()))
 
 
 def _drawn(state: Reviewed) -> dict[int, Contour]:

@@ -76,7 +76,10 @@ def signed(desk: Desk, subject: Subject, name: str, told: Mapping[str, Any]) -> 
 
 def digest(lines: Iterable[ReviewLine]) -> str:
     """Of what a page showed of the images: another one once any of them counts differently."""
-    shown = [(line.image_id, line.status, line.wbc_count, line.wbc_count_reviewed, line.number) for line in lines]
+    shown = [
+        (line.image_id, line.status, line.analysis_id, line.wbc_count, line.wbc_count_reviewed, line.number)
+        for line in lines
+    ]
     return hashlib.sha256(repr(sorted(shown, key=str)).encode()).hexdigest()
 
 

@@ -46,6 +46,10 @@ export class Brush {
   move({ x, y }) {
     const { points } = this.strokes.at(-1);
     points.push([round(x - 0.5), round(y - 0.5)]); // masks count from the middle of a pixel
+    this.#show(points);
+  }
+
+  #show(points) {
     const shown = points.length > 1 ? points : [points[0], [points[0][0] + 0.01, points[0][1]]];
     this.#line.setAttribute("points", shown.map(([a, b]) => `${a + 0.5},${b + 0.5}`).join(" "));
   }
@@ -54,6 +58,18 @@ export class Brush {
     const taken = this.strokes;
     this.discard();
     return taken;
+  }
+
+  /** Strokes that could not be sent, before those that were painted meanwhile. */
+  giveBack(strokes) {
+    const all = [...strokes, ...this.strokes];
+    this.discard();
+    for (const stroke of all) {
+      this.strokes.push(stroke);
+      this.#line = draw(this.sketch, "polyline", { class: `stroke value-${stroke.value}`, "stroke-width": 2 * stroke.radius_px });
+      this.#show(stroke.points);
+    }
+    this.#tell();
   }
 
   discard() {

@@ -9,7 +9,7 @@ const main = $("main"), svg = $("stage"), sketch = $("sketch"), contours = $("co
 const image = Number(main.dataset.image);
 const stage = new Stage(svg, Number(main.dataset.width), Number(main.dataset.height));
 const brush = new Brush(sketch);
-let mode = "look", chosen = null, cross = null, busy = Promise.resolve();
+let mode = "look", chosen = null, cross = null, busy = Promise.resolve(true);
 
 const page = {
   first: null,
@@ -40,6 +40,7 @@ const page = {
     $("words").textContent = text;
     $("words").classList.toggle("refused", refused);
   },
+  /** Resolves to whether it was written. Corrections go one after the other. */
   send(kind, detail = {}, why = null) {
     busy = busy.then(() => sent(kind, detail, why ?? $("why").value));
     return busy;
@@ -47,18 +48,20 @@ const page = {
 };
 
 async function sent(kind, detail, why) {
-  const told = { kind, detail, why, who: $("who").value, seen: Number(main.dataset.number) };
+  const told = { kind, detail, why, who: $("who").value, seen: main.dataset.version };
   const headers = { "content-type": "application/json", "x-csrf-token": document.querySelector("meta[name=csrf]").content };
   try {
     const answer = await fetch(`/images/${image}/corrections`, { method: "POST", headers, body: JSON.stringify(told) });
-    if (!answer.ok) { page.say(await answer.text(), true); return; }
+    if (!answer.ok) { page.say(await answer.text(), true); return false; }
     const parts = await answer.json();
     exchange(parts);
     page.say(parts.written ? parts.words : `Nothing was written: ${parts.words}`, !parts.written);
     if (parts.written) $("why").value = "";
+    return parts.written;
   } catch (failure) {
     if (!(failure instanceof TypeError)) throw failure;
     page.say("The station does not answer; nothing was written.", true);
+    return false;
   }
 }
 
@@ -85,7 +88,14 @@ function settle() {
 const ticked = () => [...document.querySelectorAll("[data-pick]:checked")].map((one) => Number(one.dataset.pick));
 function tick() { $("merge-picked").disabled = ticked().length < 2; }
 
+/** Strokes that were painted are neither sent nor dropped without a word. */
+function unsent() {
+  if (brush.strokes.length) page.say("What was painted is not applied yet: Apply (Enter) or Discard (Esc) it first.", true);
+  return brush.strokes.length > 0;
+}
+
 function setMode(wanted) {
+  if (wanted !== mode && unsent()) return;
   mode = wanted;
   main.dataset.mode = mode;
   page.forget();
@@ -201,12 +211,22 @@ function escape() {
   else setMode("look");
 }
 
-function apply() { if (brush.strokes.length) page.send("repaint", { strokes: brush.take() }); }
+async function apply() {
+  const strokes = brush.take();
+  if (strokes.length && !await page.send("repaint", { strokes })) brush.giveBack(strokes);
+}
+
+/** To a neighbour, once what was said of this image is written; a refusal is there to be read, and the next key goes. */
+async function go(id) {
+  if (unsent()) return;
+  const written = await busy;
+  busy = Promise.resolve(true);
+  if (written) $(id)?.click();
+}
 
 const ACTIONS = {
-  n: () => $("older")?.click(), ArrowRight: () => $("older")?.click(),
-  p: () => $("newer")?.click(), ArrowLeft: () => $("newer")?.click(),
-  a: () => page.send("accept"), u: () => page.send("withdraw"), f: () => $("rejecting").showModal(),
+  n: () => go("older"), ArrowRight: () => go("older"), p: () => go("newer"), ArrowLeft: () => go("newer"),
+  a: () => page.send("accept"), f: () => page.send("flag"), u: () => page.send("withdraw"), r: () => $("rejecting").showModal(),
   c: toggleContours, "+": () => stage.zoom(1.4), "=": () => stage.zoom(1.4), "-": () => stage.zoom(1 / 1.4), 0: () => stage.fit(),
   "[": () => brush.grow(-1), "]": () => brush.grow(1), "?": () => $("keys").showModal(), Escape: escape,
 };
@@ -225,8 +245,9 @@ addEventListener("keydown", (event) => {
 });
 
 for (const one of document.querySelectorAll("button[data-mode]")) one.addEventListener("click", () => setMode(one.dataset.mode));
-const buttons = { "show-contours": "c", smaller: "-", larger: "+", fit: 0, accept: "a", reject: "f", withdraw: "u", help: "?" };
+const buttons = { "show-contours": "c", smaller: "-", larger: "+", fit: 0, accept: "a", flag: "f", reject: "r", withdraw: "u", help: "?" };
 for (const [id, key] of Object.entries(buttons)) $(id).addEventListener("click", () => ACTIONS[key]());
+addEventListener("beforeunload", (event) => { if (brush.strokes.length) event.preventDefault(); });
 $("apply").addEventListener("click", apply);
 $("discard").addEventListener("click", () => brush.discard());
 $("merge-picked").addEventListener("click", () => page.send("merge", { cell_ids: ticked() }));
