@@ -7,7 +7,8 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from html import unescape
@@ -25,11 +26,14 @@ from stores import analysis
 
 from station.cli import main
 from station.contract.contours import contours
-from station.contract.corrections import KINDS
+from station.contract.corrections import KINDS, Accept
+from station.database.changes import Changes
 from station.database.review_records import Slide
+from station.database.store import Store
 from station.printing import printable
 from station.review.pictures import Kept
 from station.review.signatures import digest
+from station.reviewing import correct
 
 ONE, TWO, THREE = small(1, 2, 3)
 FORM = "application/x-www-form-urlencoded"
@@ -277,6 +281,29 @@ def test_of_two_who_correct_at_once_nothing_is_lost_and_the_later_one_is_told(da
     assert (news["number"], news["count"], news["words"]) == (2, 1, "meanwhile Bob removed cell 2")
 
 
+def test_news_never_skip_a_word_that_comes_while_they_are_read(
+    day: Day, at: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_id = day.picture(THREE, MORNING, slide="S-between")
+    reads = {name: getattr(Store, name) for name in ("history", "reviewed")}
+    rivals = [lambda: correct(day.store, image_id, Accept(), "Bob")]
+
+    def slowed(name: str) -> Callable[..., object]:
+        def read(store: Store, *told: object, **more: object) -> object:
+            found = reads[name](store, *told, **more)
+            if rivals:  # between the first reading and the second
+                rivals.pop()()
+            return found
+
+        return read
+
+    for name in reads:
+        monkeypatch.setattr(Store, name, slowed(name))
+    first = at.ask(f"/images/{image_id}/news?seen=0").json
+    second = at.ask(f"/images/{image_id}/news?seen={first['number']}").json
+    assert (first["words"] + second["words"]).count("meanwhile Bob looked at it") == 1 and second["number"] == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -420,3 +447,17 @@ def test_pictures_are_kept_up_to_a_number_of_bytes() -> None:
         get(name)
     assert made == ["a", "b", "c", "b"]
     assert kept.get(("gone",), lambda: None) is None and kept.get(("gone",), lambda: b"back") == b"back"
+
+
+def test_the_bell_ends_only_when_nobody_is_looking(tmp_path: Path) -> None:
+    """SQLite would crash the process where a connection is closed while another thread asks it."""
+    day = Day(tmp_path)
+    for _ in range(20):
+        bell = Changes(day.store.path)
+        day.picture(ONE, MORNING, file=False)
+        with ThreadPoolExecutor(2) as threads:
+            looks = [threads.submit(bell.look) for _ in range(100)]
+            bell.close()
+        told = [change.image_ids for look in looks if (change := look.result()) is not None]
+        assert len(told) <= 1
+    day.store.close()

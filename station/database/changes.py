@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Changes:
     def __init__(self, path: Path) -> None:
         """Raises DatabaseError where the database cannot be opened."""
         self._path = path
+        self._one_at_a_time = threading.Lock()  # SQLite crashes where a connection is closed while it answers
+        self._is_open = True
         with in_words(path):
             self._connection = sqlite3.connect(
                 address(path, "ro"), uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -36,15 +39,20 @@ class Changes:
             self._version, self._newest = self._look_up()
 
     def look(self) -> Change | None:
-        """What changed since the last look; None where nothing did. Raises DatabaseError."""
-        with in_words(self._path):
+        """What changed since the last look; None where nothing did, or after the end. Raises DatabaseError."""
+        with self._one_at_a_time, in_words(self._path):
+            if not self._is_open:
+                return None
             if self._connection.execute("PRAGMA data_version").fetchone()[0] == self._version:
                 return None
             before, (self._version, self._newest) = self._newest, self._look_up()
             return Change(tuple(row[0] for row in self._connection.execute(_TOUCHED, before)))
 
     def close(self) -> None:
-        self._connection.close()
+        """Waits for a look of another thread."""
+        with self._one_at_a_time:
+            self._is_open = False
+            self._connection.close()
 
     def _look_up(self) -> tuple[int, dict[str, int]]:
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]

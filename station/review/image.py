@@ -30,10 +30,10 @@ class Said:
 
 def image_page(desk: Desk, image_id: int, asked: Asked) -> str | None:
     """The page; None where there is no such image."""
+    state = desk.store.reviewed(image_id)
     history = desk.store.history(image_id)
     if history is None:
         return None
-    state = desk.store.reviewed(image_id)
     told = {
         "asked": asked,
         "history": history,
@@ -63,10 +63,11 @@ def parts(desk: Desk, history: History, state: Reviewed) -> dict[str, Any]:
 
 def news(desk: Desk, image_id: int, seen: int) -> dict[str, Any] | None:
     """The parts as they are now, with what was said after correction `seen`; None where there is no counted image."""
-    history, state = desk.store.history(image_id), desk.store.reviewed(image_id)
+    state = desk.store.reviewed(image_id)  # first: what comes between the two readings is told with the next news
+    history = desk.store.history(image_id)
     if history is None or state is None:
         return None
-    later = [one for one in history.corrections if one.number > seen]
+    later = [one for one in history.corrections if seen < one.number <= state.number]
     words = ", ".join(f"{one.who} {words_of(one.kind, one.detail)}" for one in later)
     return parts(desk, history, state) | {"words": f"meanwhile {words}" if words else ""}
 
