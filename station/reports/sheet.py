@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from station.contract.cells import decode_mask
 from station.contract.decoding import decode
@@ -17,6 +15,7 @@ from station.contract.imaging import RGB
 from station.contract.thumbnail import Masks, cell_jpeg, field_jpeg
 from station.database.daily import Field, FieldCell
 from station.database.store import Store
+from station.originals import Missing, first_with
 from station.reports.figures import Sheet, Tile
 from station.watching import cause
 
@@ -102,14 +101,12 @@ def _masks(store: Store, field: Field) -> Masks | None:
 
 def _read(field: Field, paths: Sequence[str], max_megapixels: float) -> RGB:
     """The pixels that were counted, from the first of the paths that still holds them. Raises ImageError."""
-    problem = "the file is gone"
-    for path in map(Path, dict.fromkeys(paths)):
-        try:
-            data = path.read_bytes() if path.is_file() else None
-        except OSError as failure:
-            problem = f"the file cannot be read ({cause(failure)})"
-            continue
-        if data is not None and hashlib.sha256(data).hexdigest() == field.sha256:
-            return decode(data, max_megapixels=max_megapixels)
-        problem = problem if data is None else "the file holds another picture now"
-    raise ImageError(problem)
+    try:
+        return decode(first_with(paths, field.sha256)[1], max_megapixels=max_megapixels)
+    except Missing as missing:  # without its paths, which may name patients
+        there = [one for one in missing.tried.values() if not isinstance(one, FileNotFoundError)]
+        raise ImageError(_problem(there[-1]) if there else "the file is gone") from missing
+
+
+def _problem(failure: OSError | None) -> str:
+    return f"the file cannot be read ({cause(failure)})" if failure else "the file holds another picture now"

@@ -216,12 +216,13 @@ async function apply() {
   if (strokes.length && !await page.send("repaint", { strokes })) brush.giveBack(strokes);
 }
 
-/** To a neighbour, once what was said of this image is written; a refusal is there to be read, and the next key goes. */
+/** To a neighbour, once what was said of this image is written; a refusal is there to be read, and the same key again goes on. */
 async function go(id) {
   if (unsent()) return;
   const written = await busy;
   busy = Promise.resolve(true);
   if (written) $(id)?.click();
+  else $("words").append(" The same key again goes on.");
 }
 
 const ACTIONS = {
