@@ -407,6 +407,9 @@ def test_pages_fit_the_screen_and_axe_finds_nothing(browser: Browser, day: Day, 
                     assert page.evaluate("document.documentElement.scrollHeight") <= size["height"]
                     assert page.locator("#stage").bounding_box()["height"] > 0.55 * size["height"]
                 assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], path
+                assert page.evaluate(
+                    "[...document.querySelectorAll('aside')].every(a => a.scrollWidth <= a.clientWidth)"
+                )
                 if size is SMALL:
                     clean(page)
 
