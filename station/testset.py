@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
 from typing import Final
 
@@ -14,8 +15,10 @@ from station.contract.errors import StationError
 from station.contract.manifest import Frozen
 from station.database.review_records import ReviewLine
 from station.database.store import Store
+from station.printing import plural
 
 TEST_SET: Final = "test_set"  # the fact that holds it, as JSON
+LEARNT: Final = "learnt_slides"  # the fact that holds the slides that were exported for training, as JSON
 
 
 class TestSet(Frozen):
@@ -34,10 +37,19 @@ class TestSet(Frozen):
     slides_in_all: int
 
 
-def draw(lines: Iterable[ReviewLine], first: date, last: date, share: float, seed: int, made_at: datetime) -> TestSet:
+def draw(
+    lines: Iterable[ReviewLine],
+    first: date,
+    last: date,
+    share: float,
+    seed: int,
+    made_at: datetime,
+    learnt: Collection[str] = (),
+) -> TestSet:
     """Whole slides in an order of chance until they hold the share of the counted pictures; one always stays outside.
 
-    Raises StationError where there are fewer than two slides.
+    Slides that models may have learnt from, `learnt`, are not drawn. Raises StationError where there are fewer than two
+    slides, or none that may be drawn.
     """
     of_slide: defaultdict[str, list[int]] = defaultdict(list)
     for line in lines:
@@ -45,11 +57,17 @@ def draw(lines: Iterable[ReviewLine], first: date, last: date, share: float, see
             of_slide[line.slide].append(line.image_id)
     if len(of_slide) < 2:
         raise StationError(
-            f"{first} to {last} holds counted pictures of {len(of_slide)} slides, and a test set needs two or more: "
-            "some to test on, some to learn from; name more days with --from and --to"
+            f"{first} to {last} holds counted pictures of {plural(len(of_slide), 'slide')}, and a test set needs two "
+            "or more: some to test on, some to learn from; name more days with --from and --to"
+        )
+    unseen = sorted(of_slide.keys() - learnt)
+    if not unseen:
+        raise StationError(
+            f"all {len(of_slide)} slides of {first} to {last} were exported for training, and a model is not tested on "
+            "what it learnt from; name days whose slides were not"
         )
     in_all = sum(map(len, of_slide.values()))
-    chosen = _chosen(of_slide, share * in_all, seed)
+    chosen = _chosen(unseen, of_slide, share * in_all, seed)
     return TestSet(
         first=first,
         last=last,
@@ -87,11 +105,22 @@ def frozen(store: Store) -> TestSet | None:
         ) from cause
 
 
-def _chosen(of_slide: dict[str, list[int]], wanted: float, seed: int) -> Sequence[str]:
-    order = sorted(of_slide)
+def note_learnt(store: Store, slides: Iterable[str]) -> None:
+    """Remember that models may learn from these slides, so that none of them is drawn for a later test set."""
+    store.record_fact(LEARNT, json.dumps(sorted(learnt(store).union(slides))))
+
+
+def learnt(store: Store) -> frozenset[str]:
+    """The slides that were exported for training at any time."""
+    return frozenset(json.loads(str(store.fact(LEARNT) or "[]")))
+
+
+def _chosen(unseen: Sequence[str], of_slide: dict[str, list[int]], wanted: float, seed: int) -> Sequence[str]:
+    """Of the slides that may be drawn; all of them only where others are left to learn from."""
+    order = list(unseen)
     random.Random(seed).shuffle(order)
     chosen: list[str] = []
-    for slide in order[:-1]:
+    for slide in order if len(order) < len(of_slide) else order[:-1]:
         if sum(len(of_slide[one]) for one in chosen) >= wanted:
             break
         chosen.append(slide)

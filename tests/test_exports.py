@@ -34,7 +34,7 @@ from station.exports.choosing import Wanted
 from station.exports.names import key_of
 from station.exports.writing import export
 from station.reviewing import correct, masks_of, state_of
-from station.testset import draw, freeze, frozen
+from station.testset import draw, freeze, frozen, learnt
 from trainer.datasets import open_dataset
 
 Masks: TypeAlias = tuple[NDArray[Any] | None, NDArray[Any] | None]  # labels, cells; None: the format does not hold them
@@ -521,6 +521,15 @@ def test_a_full_folder_for_the_tests_is_refused_before_any_work(fresh: Room, tmp
     assert not (tmp_path / "train").exists()
 
 
+def test_the_tests_of_an_older_export_are_not_left_beside_a_new_one(fresh: Room, tmp_path: Path) -> None:
+    fresh.take(1)
+    (tmp_path / "train-test").mkdir()
+    for more in ((), ("--overwrite",)):
+        told = fresh.call("export", "--format", "training", *more, "-o", tmp_path / "train")
+        assert told.exit_code == 1 and "train-test is of another export" in told.stderr
+        assert not (tmp_path / "train").exists()
+
+
 def test_what_ends_among_the_tests_leaves_no_training_set_without_them(fresh: Room, tmp_path: Path) -> None:
     for number in range(4):
         fresh.take(1, slide=f"S-{number}")
@@ -542,7 +551,7 @@ def test_a_test_set_is_drawn_once(fresh: Room) -> None:
     assert fresh.call("testset", "show").exit_code == 1
     fresh.take(1, slide="S-0")
     told = fresh.call("testset", "freeze", *days)
-    assert told.exit_code == 1 and "counted pictures of 1 slides" in told.stderr
+    assert told.exit_code == 1 and "counted pictures of 1 slide," in told.stderr
     for number in range(1, 9):
         fresh.take(1, slide=f"S-{number}")
     assert fresh.call("testset", "freeze", *days).exit_code == 0
@@ -554,6 +563,25 @@ def test_a_test_set_is_drawn_once(fresh: Room) -> None:
     assert fresh.call("testset", "freeze", *days, "--seed", 1, "--replace").exit_code == 0
     second = frozen(fresh.store)
     assert second is not None and second.slides != first.slides and second.seed == 1
+
+
+def test_what_models_learnt_from_is_not_drawn(fresh: Room, tmp_path: Path) -> None:
+    days = ("--from", "2026-11-23", "--to", "2026-11-23")
+    for number in range(3):
+        fresh.take(1, slide=f"S-{number}")
+    assert fresh.call("export", "--format", "training", "-o", tmp_path / "train").exit_code == 0
+    told = fresh.call("testset", "freeze", *days)
+    assert told.exit_code == 1 and "all 3 slides of 2026-11-23 to 2026-11-23 were exported" in told.stderr
+    fresh.take(1, slide="S-new")
+    assert (
+        fresh.call("export", "--format", "csv", "-o", tmp_path / "csv").exit_code == 0
+    )  # no model learns from a table
+    told = fresh.call("testset", "freeze", *days, "--share", 0.9)
+    assert told.exit_code == 0 and "not drawn: 3 slides that were exported for training" in told.output
+    made = frozen(fresh.store)
+    assert made is not None and made.slides == ("S-new",)
+    again = fresh.call("export", "--format", "training", "--overwrite", "-o", tmp_path / "train")
+    assert again.exit_code == 0 and learnt(fresh.store) == {"S-0", "S-1", "S-2"}
 
 
 def test_a_draw_is_of_whole_slides_and_the_same_for_a_seed(fresh: Room) -> None:

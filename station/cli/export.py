@@ -10,12 +10,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from station.cli.context import config_option, now_utc, progress, reading, settings_of
+from station.cli.context import config_option, now_utc, progress, reading, settings_of, writing
 from station.cli.days import DAY, any_span
 from station.exports import FORMATS
 from station.exports.choosing import EVER, Wanted
 from station.exports.writing import Tally, export
 from station.printing import plural, printable
+from station.testset import note_learnt
 from station.watching import as_stored
 
 
@@ -71,6 +72,9 @@ def command(
             bar.update(task, completed=done, total=total)
 
         tallies = export(store, settings, wanted, output, now_utc(), overwrite=overwrite, step=step)
+    if style == "training":
+        with writing(settings) as store:
+            note_learnt(store, {line.slide for tally in tallies if tally.folder == output for line in tally.lines})
     for tally in tallies:
         _tell(tally)
     sys.exit(1 if any(left.lost for tally in tallies for left in tally.left) else 0)

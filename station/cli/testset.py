@@ -13,7 +13,7 @@ from station.contract.errors import StationError
 from station.database.review_records import Between
 from station.days import bounds, days_in_words
 from station.printing import plural, printable
-from station.testset import TestSet, draw, freeze, frozen
+from station.testset import TestSet, draw, freeze, frozen, learnt
 
 _TELLING = 20, 5  # pictures and slides, with fewer of which `trainer fit --test` decides nothing
 
@@ -45,6 +45,8 @@ def command() -> None:
 def freeze_set(first: datetime, last: datetime, share: float, seed: int, replace: bool, config: Path | None) -> None:
     """Draw whole slides of these days by chance, until they hold the share of the pictures, and keep them for good.
 
+    Slides that were exported for training before are not drawn: a model is not tested on what it learnt from.
+
     \b
     Example:
       station testset freeze --from 2026-11-02 --to 2026-11-13 --share 0.2
@@ -53,9 +55,13 @@ def freeze_set(first: datetime, last: datetime, share: float, seed: int, replace
     days = span(first, last)
     with writing(settings) as store:
         lines = store.review_lines(Between(*bounds(*days, settings.report.zone)))
-        made = draw(lines, *days, share, seed, now_utc())
+        seen = learnt(store)
+        made = draw(lines, *days, share, seed, now_utc(), seen)
         freeze(store, made, replace=replace)
     _show(made)
+    if passed := seen.intersection(line.slide for line in lines):
+        were = "was" if len(passed) == 1 else "were"
+        click.echo(f"not drawn: {plural(len(passed), 'slide')} that {were} exported for training")
 
 
 @command.command("show")

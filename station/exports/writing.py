@@ -78,6 +78,8 @@ def export(
     for place, lines in parts:
         if lines:
             need_place(place, settings.camera.folder, overwrite=overwrite)
+    if style.NEEDS.holds_tests_back and not choice.tests and aside.exists():
+        raise StationError(f"{aside} is of another export, and this one has no pictures to test on; move it away first")
     work = Work(store, settings, wanted, style.NEEDS, str(store.fact(PSEUDONYM_SALT) or ""), step)
     tallies = [Tally(place, lines) for place, lines in parts if lines]
     tallies[0].left += choice.left
