@@ -264,6 +264,19 @@ def test_another_models_baseline_is_named_and_not_compared_with(day: Day) -> Non
     assert "is of another model than these pictures" in page(day).said
 
 
+def test_after_a_change_of_model_the_limits_stand_where_they_hold(day: Day) -> None:
+    with_baseline(day)
+    for number in range(18):
+        recipe, when = small(2, 1, 3)[number % 3], MORNING + timedelta(minutes=10 * number)
+        day.picture(recipe, when, file=False, model="m" if number < 10 else "n", quality={"focus": 1.0})
+    told, shown = twin(day)["day"], page(day)
+    area = next(one for one in told["control"] if one["quantity"] == "area_px")
+    assert [point["low"] is not None for point in area["points"]] == [True, False, False]  # the change is at 9:40
+    assert "8 of 18 pictures are by model n (nnnnnnnn), another model than that of the baseline of" in shown.said
+    assert "of 1 hour outside" in shown.said and len([c for c in shown.all("circle") if c["class"] == "alone"]) > 2
+    assert all(one["baseline_quantiles"] is None for one in told["distributions"])
+
+
 def test_without_a_baseline_the_page_says_how_to_set_one(day: Day) -> None:
     filled(day)
     assert "No baseline is set" in page(day).said

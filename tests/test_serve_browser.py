@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from browsing import IN_CHROMIUM, LARGE, SMALL, Browser, Page, chromium, clean, expect
 from click.testing import CliRunner
 from painted_days import MORNING, Day, painted, pixels, small
 from serving import Served, served
@@ -21,28 +21,17 @@ from station.database.records import NewImage
 from station.demo.smear import SmearRecipe
 from station.watching import stamp_of
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need the package playwright")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="they need axe-playwright-python")
-Page, Browser, expect = playwright.Page, playwright.Browser, playwright.expect
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = IN_CHROMIUM
 
 ONE, TWO, THREE = small(1, 2, 3)
 PAIR = SmearRecipe(240, 180, 48.0, wbc=2, touching_pairs=1, seed=3)
-SMALL, LARGE = {"width": 1280, "height": 800}, {"width": 1920, "height": 1080}
 PATIENCE_MS = 20_000  # of a machine that is busy with other tests
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -432,11 +421,6 @@ def leave(page: Page) -> None:
     """The dialog that is open."""
     page.keyboard.press("Escape")
     expect(page.locator("dialog[open]")).to_have_count(0)
-
-
-def clean(page: Page) -> None:
-    found = axe.Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
 
 
 def test_without_scripts_everything_can_be_looked_at(browser: Browser, day: Day, at: Served) -> None:

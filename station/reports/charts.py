@@ -10,7 +10,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from station.reports.axes import Axes, ticks, time_ticks, widened
-from station.reports.figures import Control, Distribution, Dot
+from station.reports.figures import Control, Distribution, Dot, Point
 
 WIDE, HALF = (940, 230), (460, 190)  # px
 
@@ -54,7 +54,7 @@ class Charts:
         return self._svg(HALF, one.title, _distribution_words(one), drawn)
 
     def control(self, one: Control) -> Markup:
-        """Means over time with their limits; a mean outside is a hollow diamond."""
+        """Means over time with their limits; a mean outside is a hollow diamond, one without limits a hollow circle."""
         held = [value for p in one.points for value in (p.mean, p.low, p.high) if value is not None]
         axes = _over_time([p.start for p in one.points], held, HALF, self._part, left=52)
         drawn = [*_grid(axes, _zone_ticks(axes, one.points[0].start, most=6))]
@@ -64,8 +64,8 @@ class Charts:
                 f'<path class="usual" d="M{axes.left},{axes.y(one.mean)}H{axes.right}"/>',
             ]
         drawn += self._means(axes, one)
-        outside = sum(point.outside for point in one.points)
-        limits = f"{outside} outside the limits." if one.mean is not None else "No limits to compare with."
+        outside, compared = sum(point.outside for point in one.points), sum(point.compared for point in one.points)
+        limits = f"{outside} of {compared} outside their limits." if compared else "No limits to compare with."
         return self._svg(HALF, f"{one.title}, mean by {self.period}", f"{len(one.points)} means; {limits}", drawn)
 
     def _limits(self, axes: Axes, one: Control) -> Iterator[str]:
@@ -82,12 +82,7 @@ class Charts:
         yield f'<polyline class="course" points="{" ".join(f"{x},{y}" for x, y, _ in places)}"/>'
         for x, y, point in places:
             words = f"{point.start:%m-%d %H:%M}: {point.mean:.4g} over {point.images}"
-            shape = (
-                f'<path class="outside" d="M{x},{y - 6:.1f}l6,6l-6,6l-6,-6z"/>'
-                if point.outside
-                else f'<circle class="inside" cx="{x}" cy="{y}" r="3.2"/>'
-            )
-            yield f"<g><title>{words}</title>{shape}</g>"
+            yield f"<g><title>{words}</title>{_mark(x, y, point)}</g>"
 
     def _span(self, start: datetime) -> tuple[float, float]:
         return start.timestamp(), start.timestamp() + self._part.total_seconds()
@@ -100,6 +95,12 @@ class Charts:
             f'<desc id="chart{number}-desc">{escape(words)}</desc>'
         )
         return Markup(f'<svg viewBox="0 0 {size[0]} {size[1]}" {named}>{told}{"".join(drawn)}</svg>')
+
+
+def _mark(x: float, y: float, point: Point) -> str:
+    if point.outside:
+        return f'<path class="outside" d="M{x},{y - 6:.1f}l6,6l-6,6l-6,-6z"/>'
+    return f'<circle class="{"inside" if point.compared else "alone"}" cx="{x}" cy="{y}" r="3.2"/>'
 
 
 def _over_time(

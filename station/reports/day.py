@@ -57,7 +57,7 @@ def detailed(store: Store, summary: Summary, settings: Settings, now: datetime) 
         dots=tuple(sorted((Dot(line.captured_at, line.count or 0) for line in summary.counted), key=lambda d: d.at)),
         period=period,
         baseline=_baseline_words(fields, baseline),
-        control=tuple(_control(fields, zone, period, compared)),
+        control=tuple(_control(fields, zone, period, baseline)),
         distributions=tuple(_distributions(fields, compared)),
         latency=_latency(fields),
         completeness=completeness(store, settings.camera, now),
@@ -95,12 +95,18 @@ def _baseline_words(fields: Sequence[Field], baseline: Baseline | None) -> str:
     if baseline is None:
         return "No baseline is set, so nothing is compared; `station baseline set --from D --to D` sets one."
     days = days_in_words(baseline.first, baseline.last)
-    of = f"the baseline of {days} ({plural(baseline.images, 'picture')}, model {baseline.model})"
+    of = f"the baseline of {days} ({plural(baseline.images, 'picture')}, model {baseline.model}"
     if _same_model(fields, baseline):
-        return f"Compared with {of}."
-    models = ", ".join(sorted({f"{field.model} ({field.model_sha256[:8]})" for field in fields}))
+        return f"Compared with {of})."
+    others = [field for field in fields if field.model_sha256 != baseline.model_sha256]
+    models = ", ".join(sorted({f"{field.model} ({field.model_sha256[:8]})" for field in others}))
+    if len(others) < len(fields):
+        return (
+            f"{len(others)} of {plural(len(fields), 'picture')} are by {models}, another model than that of {of}, "
+            f"{baseline.model_sha256[:8]}). The charts of drift have limits where all pictures are by the baseline's."
+        )
     return (
-        f"Not compared: {of[:-1]}, {baseline.model_sha256[:8]}) is of another model than these pictures, {models}. "
+        f"Not compared: {of}, {baseline.model_sha256[:8]}) is of another model than these pictures, {models}. "
         "Set a baseline of days that this model counted."
     )
 
@@ -109,15 +115,24 @@ def _baseline_words(fields: Sequence[Field], baseline: Baseline | None) -> str:
 
 
 def _control(fields: Sequence[Field], zone: ZoneInfo, period: str, baseline: Baseline | None) -> Iterator[Control]:
+    """A chart for each quantity; limits stand where all pictures of a point are of the baseline's model."""
     values: defaultdict[str, defaultdict[datetime, list[float]]] = defaultdict(lambda: defaultdict(list))
+    strange = set()
     for field in fields:
+        start = _start_of(period, field.captured_at.astimezone(zone))
+        if baseline is None or field.model_sha256 != baseline.model_sha256:
+            strange.add(start)
         for name, value in per_field(field).items():
-            values[name][_start_of(period, field.captured_at.astimezone(zone))].append(value)
+            values[name][start].append(value)
     for name, (title, unit) in TITLES.items():
-        if name in values:
-            usual = baseline.fields.get(name) if baseline else None
-            points = tuple(_point(start.astimezone(zone), own, usual) for start, own in sorted(values[name].items()))
-            yield Control(name, title, unit, usual.mean if usual else None, points)
+        usual = baseline.fields.get(name) if baseline else None
+        points = tuple(
+            _point(start.astimezone(zone), own, None if start in strange else usual)
+            for start, own in sorted(values[name].items())
+        )
+        if points:
+            compared = any(point.compared for point in points)
+            yield Control(name, title, unit, usual.mean if usual and compared else None, points)
 
 
 def _start_of(period: str, local: datetime) -> datetime:

@@ -48,6 +48,11 @@ class Point:
     high: float | None
 
     @property
+    def compared(self) -> bool:
+        """Whether there are limits: the baseline knows the quantity, and its model counted all pictures."""
+        return self.low is not None
+
+    @property
     def outside(self) -> bool:
         """Whether it lies beyond its limits."""
         return self.low is not None and self.high is not None and not self.low <= self.mean <= self.high
