@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 import os
 import re
@@ -174,6 +176,10 @@ def test_corrected_counts_count_and_the_page_says_how_many_were_changed(day: Day
     assert 5 not in {tile["image_id"] for tile in told["day"]["sheet"]["cells"]}
     assert told["wbc_count_inside"] == sum(day.store.reviewed(number).wbc_count_inside for number in range(1, 6))
     assert told["day"]["cut_by_border"]["of"] == told["wbc_count"]
+    lines = csv.DictReader(io.StringIO(render(summed(day), "csv")))
+    columns = [(line["wbc_count"], line["count"]) for line in lines if line["status"] == "done"]
+    assert columns == [("2", "2"), ("3", "2"), ("0", "0"), ("1", "1"), ("2", "0")]  # those of `count` make the total
+    assert [image["count"] for image in told["images"] if image["status"] == "done"] == [2, 2, 0, 1, 0]
     table = render(summed(day), "table")
     assert f"5 pictures counted, 5 white cells ({told['wbc_count_inside']} not cut" in table
     assert "persons looked at 3 pictures, changed cells of 1, rejected 1: without that 8 white cells" in table

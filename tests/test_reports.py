@@ -128,11 +128,29 @@ def test_json_and_csv_carry_the_same_numbers(day: Day) -> None:
     assert [line["captured_at"] for line in lines] == ["2026-03-29 12:00:00+02:00"] * 3
 
 
-def test_a_name_that_a_spreadsheet_would_run_is_defused(day: Day) -> None:
-    day.image(NOON, 1, '/camera/S-1/=cmd("x").bmp')
-    text = render(summarise(day.store, NOON.date(), NOON.date(), BERLIN, names=True), "csv")
-    (line,) = csv.DictReader(io.StringIO(text))
-    assert line["name"] == '\'=cmd("x").bmp'
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ('=cmd("x").bmp', '\'=cmd("x").bmp'),
+        ("\t=1+1.bmp", "'\\t=1+1.bmp"),
+        ("-2+3.bmp", "'-2+3.bmp"),
+        ('<script>alert(1)"x,y";.bmp', '<script>alert(1)"x,y";.bmp'),
+        ("two\nlines\r\x1b[2J.bmp", "two\\nlines\\r\\x1b[2J.bmp"),
+        ("pmb.\u202eexe.bmp", "pmb.\\u202eexe.bmp"),
+        ("..", ".."),
+        ("名" * 83 + ".bmp", "名" * 83 + ".bmp"),  # 253 bytes
+    ],
+    ids=range(8),
+)
+def test_hostile_names_are_one_harmless_cell_and_one_harmless_line(day: Day, name: str, shown: str) -> None:
+    day.store.add_image(NewImage(f"/camera/{name}/{name}", FileStamp(1, 1, 1), "0" * 64, name, NOON, rung=True))
+    summary = summarise(day.store, NOON.date(), NOON.date(), BERLIN, names=True)
+    (line,) = csv.DictReader(io.StringIO(render(summary, "csv")))
+    assert (line["name"], line["slide"], line["status"]) == (shown, shown, "queued")
+    table = render(summary, "table")
+    assert all(one.isprintable() for one in table.splitlines()) and shown.removeprefix("'") in table
+    assert json.loads(render(summary, "json"))["images"][0]["status"] == "queued"
+    render(summary, "html").encode()
 
 
 def test_a_day_without_pictures_says_so(day: Day) -> None:

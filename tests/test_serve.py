@@ -230,6 +230,16 @@ def test_hostile_names_are_shown_and_do_nothing(day: Day, at: Served, name: str)
         )
 
 
+def test_a_slide_whose_name_climbs_is_a_name_and_no_place(day: Day, at: Served) -> None:
+    slide = "../../etc"
+    image_id = day.picture(ONE, MORNING, slide=slide, file=False, flags=("review",))
+    query = urlencode({"slide": slide})
+    assert tiles(at.ask(f"/?{query}").text) == [image_id]
+    assert slide in at.ask(f"/images/{image_id}?{query}").text
+    at.correct(image_id, "accept", who="Ada")
+    assert form(at, f"/sign?{query}", who="Ada", seen=seen(at, f"/sign?{query}"))[0] == 303
+
+
 def seen(at: Served, path: str) -> str:
     found = re.search(r'name="seen" value="([0-9a-f]+)"', at.ask(path).text)
     return found[1] if found else ""

@@ -12,7 +12,7 @@ from station.reports import ImageLine, Summary
 
 def render(summary: Summary) -> str:
     """A header and one line per picture; text that a spreadsheet would run is defused by an apostrophe."""
-    columns = [field.name for field in fields(ImageLine)]
+    columns = [field.name for field in fields(ImageLine)] + ["count", "inside"]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)

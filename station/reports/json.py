@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 
-from station.reports import Summary
+from station.reports import ImageLine, Summary
 from station.reports.figures import Control, Detail, Sheet, Tally, Tile
 
 
@@ -18,7 +18,7 @@ def render(summary: Summary) -> str:
 
 def document(summary: Summary) -> dict[str, object]:
     """What `render` writes, with moments as they are."""
-    images = [asdict(line) | {"captured_at": line.captured_at.isoformat()} for line in summary.images]
+    images = [_image(line) for line in summary.images]
     distinct = summary.distinct
     totals = {
         "from": summary.first.isoformat(),
@@ -43,6 +43,11 @@ def document(summary: Summary) -> dict[str, object]:
         ],
     }
     return totals | ({"day": _detail(summary.detail)} if summary.detail else {}) | {"images": images}
+
+
+def _image(line: ImageLine) -> dict[str, object]:
+    """`count` and `inside` are what the totals sum: the corrected numbers where a person looked."""
+    return asdict(line) | {"captured_at": line.captured_at.isoformat(), "count": line.count, "inside": line.inside}
 
 
 def _detail(detail: Detail) -> dict[str, object]:
