@@ -303,6 +303,21 @@ def test_the_least_certain_cells_come_first_with_contours_on_their_pixels(day: D
         assert ((green > red + 25) & (green > blue + 10)).sum() > 20
 
 
+def test_only_pictures_that_wait_for_a_look_are_shown_for_review(day: Day) -> None:
+    for _ in range(3):
+        day.picture(small(1)[0], MORNING, flags=("review",))
+    day.picture(small(1)[0], MORNING)
+    assert correct(day.store, 2, Accept(), "A. Meier").refusal is None
+    sheet, shown = twin(day)["day"]["sheet"], page(day).said
+    assert [tile["image_id"] for tile in sheet["fields"]] == [1, 3] and sheet["fields_for_review"] == 2
+    assert "2 of 2 that are marked and that nobody looked at yet" in shown
+    for image_id in (1, 3):
+        correct(day.store, image_id, RejectImage(), "A. Meier")
+    assert (
+        twin(day)["day"]["sheet"]["fields"] == [] and "Somebody looked at every one that is marked." in page(day).said
+    )
+
+
 def test_one_bad_picture_does_not_fill_the_sheet_and_the_sheet_ends(day: Day) -> None:
     for _ in range(13):
         day.picture(SmearRecipe(300, 220, 30.0, wbc=6, seed=3), MORNING, confidence=(0.1, 0.5))

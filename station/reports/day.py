@@ -44,6 +44,7 @@ def detailed(store: Store, summary: Summary, settings: Settings, now: datetime) 
     fields = store.fields_between(*bounds(summary.first, summary.last, zone))
     baseline = kept(store)
     compared = baseline if baseline and _same_model(fields, baseline) else None
+    most_megapixels = settings.limits.max_megapixels
     period = "hour" if (summary.last - summary.first).days < _HOURLY_DAYS else "day"
     detail = Detail(
         made_at=now.astimezone(zone),
@@ -61,7 +62,7 @@ def detailed(store: Store, summary: Summary, settings: Settings, now: datetime) 
         distributions=tuple(_distributions(fields, compared)),
         latency=_latency(fields),
         completeness=completeness(store, settings.camera, now),
-        sheet=sheet(store, fields, settings.limits.max_megapixels),
+        sheet=sheet(store, fields, {line.image_id for line in summary.counted if line.review_open}, most_megapixels),
     )
     return replace(summary, detail=detail)
 

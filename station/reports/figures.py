@@ -109,7 +109,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The contact sheet, lowest confidence first, and of how many cells and fields it shows a part."""
+    """The contact sheet, lowest confidence first, and of how many cells and waiting fields it shows a part."""
 
     cells: tuple[Tile, ...]
     cells_in_all: int

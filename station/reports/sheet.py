@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from station.contract.cells import decode_mask
 from station.contract.decoding import decode
 from station.contract.errors import ImageError
-from station.contract.flags import REVIEW
 from station.contract.imaging import RGB
 from station.contract.thumbnail import Masks, cell_jpeg, field_jpeg
 from station.database.daily import Field, FieldCell
@@ -27,9 +26,9 @@ _THREADS = 2
 _Wanted = tuple[Field, FieldCell | None]  # a cell, or the whole field
 
 
-def sheet(store: Store, fields: Sequence[Field], max_megapixels: float) -> Sheet:
-    """The least certain cells, and the pictures that are marked for review."""
-    doubtful = [field for field in fields if REVIEW in field.flags]
+def sheet(store: Store, fields: Sequence[Field], waiting: Container[int], max_megapixels: float) -> Sheet:
+    """The least certain cells, and the pictures marked for review that wait for a look: ids in `waiting`."""
+    doubtful = [field for field in fields if field.image_id in waiting]
     cells: list[_Wanted] = [*_least_certain(fields)]
     shown: list[_Wanted] = [(field, None) for field in sorted(doubtful, key=_doubt)[:MOST_FIELDS]]
     tiles = _tiles(store, [*cells, *shown], max_megapixels)
