@@ -225,8 +225,8 @@ def test_the_command_shows_a_table_for_each_kind_of_field(tmp_path: Path, bundle
         (("--counting", "--against", "other.zip"), "--counting does not go with --against"),
         (("--counting", "--into", "run", "--per-image"), "--counting does not go with --per-image, --into"),
         (("--counting", "--stress"), "--counting does not go with --stress"),
-        (("--fields", "3"), "--fields goes with --counting or --stress"),
-        (("--seed", "3"), "--seed goes with --counting or --stress"),
+        (("--fields", "3"), "--fields goes with --counting, --stress, --scale"),
+        (("--seed", "3"), "--seed goes with --counting, --stress, --scale"),
         (("--counting", "--fields", "0"), "0 is not in the range"),
     ],
 )

@@ -392,4 +392,4 @@ def test_options_that_do_not_go_together_are_wrong_usage(bundle: Path, options: 
 
 
 def test_the_help_says_how_many_fields_there_are() -> None:
-    assert "300 of --counting, 60 of --stress" in " ".join(evaluate("--help").output.split())
+    assert "300 of --counting, 60 of --stress, 200 of --scale" in " ".join(evaluate("--help").output.split())

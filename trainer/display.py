@@ -11,6 +11,7 @@ from rich.table import Table
 
 from trainer.counting import Tally
 from trainer.evaluate import REGIONS, ImageScore, count_score, pooled, region_score, selection_score
+from trainer.scales import NEAR, PICTURES, QUANTILES, ScaleScore
 from trainer.stress import UNDISTURBED, Change, Effect
 from trainer.task import Outcome, Task
 
@@ -82,6 +83,19 @@ def stress_table(title: str, found: Mapping[str, Effect]) -> Table:
         figures = (_beside(effect.dice.get(column), ".4f", is_plain) for column in columns)
         exact = _beside(effect.exact, ".1%", is_plain)
         table.add_row("*" if effect.is_too_much else "", name, *figures, exact, str(effect.fields))
+    return table
+
+
+def scale_table(draws: int, scores: Mapping[str, ScaleScore]) -> Table:
+    """A line per data set: the errors of single pictures, and the share of draws that come near the set's median."""
+    quantiles = (f"{share:.0%}" for share in QUANTILES)
+    title = f"scale untold: error of single pictures; {draws} draws of {PICTURES} pictures"
+    near = f"within {NEAR:.0%}"
+    table = Table("set", "pictures", "unknown", "median px", *quantiles, near, f"draws {near}", "by masks", title=title)
+    for name, own in scores.items():
+        errors = [f"{error:+.1%}" for error in own.errors] or ["–"] * len(QUANTILES)
+        shares = (f"{share:.1%}" for share in (own.near, own.drawn, own.drawn_by_masks))
+        table.add_row(name, str(own.images), f"{own.unknown:.1%}", f"{own.median_px:.0f}", *errors, *shares)
     return table
 
 

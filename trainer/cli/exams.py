@@ -1,4 +1,4 @@
-"""`trainer evaluate --counting` and `--stress`: a bundle on fields with exact truth, and on disturbed pictures."""
+"""`trainer evaluate --counting`, `--stress`, `--scale`: exact truth, disturbances, unknown cameras."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Exam:
     """What a bundle is put through, on samples with the cell diameters (px) of their data sets."""
 
     run: Callable[[Bundle, Sequence[Sample], Mapping[str, float], range, int], None]  # ..., seeds, threads
-    fields: int  # composed, where nobody tells how many
+    seeds: int  # fields to compose or draws to make, where nobody tells how many
 
 
 def count(
@@ -59,7 +59,26 @@ def stress(
     Console(markup=False, highlight=False).print(words(found), soft_wrap=True)
 
 
-EXAMS: Final[Mapping[str, Exam]] = {"--counting": Exam(count, 300), "--stress": Exam(stress, 60)}
+def scale(
+    bundle: Bundle, samples: Sequence[Sample], _diameters: Mapping[str, float], seeds: range, threads: int
+) -> None:
+    """A line per data set; the cells' true diameters are those of its masks."""
+    from station.engines import Setup, open_engine
+    from trainer.display import scale_table, show
+    from trainer.scales import estimated, scale_score
+
+    network = open_engine(bundle, setup=Setup(threads=threads))
+    pictures = _tracked(estimated(samples, bundle.manifest, network), len(samples), "pictures, scale untold")
+    sets = dict.fromkeys(one.dataset for one in pictures)
+    own = {name: [one for one in pictures if one.dataset == name] for name in sets}
+    show(scale_table(len(seeds), {name: scale_score(found, seeds) for name, found in own.items()}))
+
+
+EXAMS: Final[Mapping[str, Exam]] = {
+    "--counting": Exam(count, 300),
+    "--stress": Exam(stress, 60),
+    "--scale": Exam(scale, 200),
+}
 
 
 def _tracked(scores: Iterable[_T], total: int, description: str) -> list[_T]:
