@@ -16,7 +16,7 @@ from networks import DIAMETER_PX, discs, tiny_bundle
 
 from station.bench.alone import alone, memory_mb
 from station.bench.contest import KERAS, NAIVE, Rules, contest, names_of
-from station.bench.fields import Fields, painted
+from station.bench.fields import Fields, crowded, painted
 from station.bench.latency import WAYS, Waits, beyond_settling, latency
 from station.bench.picture import picture
 from station.bench.rows import Bench, Contender, Latency, Memory, Soak, spread
@@ -28,7 +28,7 @@ from station.contract.cells import decode_mask
 from station.contract.decoding import decode
 from station.contract.errors import BundleError, EngineError
 from station.demo.camera import encode_bmp
-from station.demo.smear import SmearRecipe
+from station.demo.smear import SmearRecipe, paint
 from station.engines import Option, open_engine, options
 from station.naive import count_all, onnx_predict
 from station.registry import starter_path
@@ -190,6 +190,12 @@ def test_no_two_files_are_alike_and_each_differs_in_one_pixel(fields: Fields) ->
     assert differ.sum() <= 1
 
 
+def test_a_bench_of_crowded_fields_has_as_many_cells_as_it_is_told() -> None:
+    recipes = crowded(12)
+    assert {paint(recipe).wbc_count for recipe in recipes[:3]} == {12} and recipes[0].touching_pairs == 2
+    assert len(set(painted(recipes[:3]).bitmaps)) == 3
+
+
 def test_percentiles_are_times_that_were_measured() -> None:
     found = spread([one / 1000 for one in range(100, 0, -1)])
     assert (found.samples, found.p50, found.p95, found.p99) == (100, 50.0, 95.0, 99.0)
@@ -317,6 +323,7 @@ def test_the_command_prints_tables_and_writes_both_files(tmp_path: Path, tiny: P
         (("--soak", 1, "--picture", "soak.svg"), 2, "leave --latency and --soak away"),
         (("-o", "nowhere/bench.json"), 2, "there is no folder"),
         (("--fields", 1), 2, "--fields"),
+        (("--cells", 400), 2, "--cells 400: 400 white cells do not fit into 1024x768 px"),
         (("--model", "nothing.zip"), 1, "nothing.zip cannot be read"),
     ],
 )

@@ -40,6 +40,11 @@ def painted(recipes: Sequence[SmearRecipe] = demo_fields(1)) -> Fields:
     return Fields(bitmaps, first.width, first.height, first.cell_diameter_px)
 
 
+def crowded(cells: int) -> tuple[SmearRecipe, ...]:
+    """Twelve fields with so many cells each, a third of them in touching pairs."""
+    return tuple(SmearRecipe(wbc=cells, touching_pairs=cells // 6, lobed=0.5, seed=seed) for seed in range(12))
+
+
 def written(folder: Path, fields: Fields, numbers: Iterable[int]) -> Iterator[Path]:
     """Write the files of these numbers. Raises OSError where the folder cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from station.bench.contest import Rules, contest, has_keras, names_of
-from station.bench.fields import Fields, painted
+from station.bench.fields import Fields, crowded, painted
 from station.bench.latency import WAYS, latency
 from station.bench.picture import picture
 from station.bench.rows import Bench, Latency, Soak
@@ -42,6 +42,9 @@ def _engines(_context: click.Context, _option: click.Parameter, told: str | None
 @click.option("--model", type=click.Path(path_type=Path), help="Bundle to measure (default: the starter model).")
 @click.option("--engines", callback=_engines, help=f"Names with commas (default: {','.join(ENGINES)}).")
 @click.option("--fields", default=200, show_default=True, type=click.IntRange(2), help="Pictures in the backlog.")
+@click.option(
+    "--cells", type=click.IntRange(0), help="White cells in each field (default: those of the demo day, 0-8)."
+)
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Turns of each contender.")
 @click.option("--threads", default=0, type=click.IntRange(0), help="Threads of the network (default: all cores).")
 @click.option("--beside-keras/--no-keras", "keras", default=None, help="Also Keras (default: where it is installed).")
@@ -54,6 +57,7 @@ def command(
     model: Path | None,
     engines: tuple[str, ...],
     fields: int,
+    cells: int | None,
     rounds: int,
     threads: int,
     keras: bool | None,
@@ -73,6 +77,7 @@ def command(
       station bench
       station bench --engines onnxruntime,openvino -o bench.json --picture bench.svg
       station bench --fields 20 --rounds 1 --no-keras
+      station bench --cells 12 --fields 24 --rounds 1 --no-keras --engines onnxruntime
       station bench --latency 100
       station bench --soak 5000 --engines openvino
     """
@@ -80,7 +85,7 @@ def command(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that half a gigabyte of pictures goes
     console = Console(markup=False, highlight=False)
     console.print(str(this_processor()), soft_wrap=True)
-    made = painted()
+    made = _fields(cells)
     with tempfile.TemporaryDirectory(prefix="station-bench-", dir=work) as folder, progress(console) as bar:
         stand = _stand(Path(folder), model or starter_path(), engines, threads, made, bar)
         if files:
@@ -97,6 +102,13 @@ def command(
         _write(output, report.model_dump_json(indent=2) + "\n")
     if drawing and isinstance(report, Bench):
         _write(drawing, picture(report))
+
+
+def _fields(cells: int | None) -> Fields:
+    try:
+        return painted() if cells is None else painted(crowded(cells))
+    except ValueError as cause:
+        raise click.UsageError(f"--cells {cells}: {cause}") from cause
 
 
 def _refuse(files: int | None, images: int | None, keras: bool | None, written: tuple[Path | None, ...]) -> None:
