@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist
 
 from station.contract.manifest import CYTOPLASM, NUCLEUS
 from station.demo.smear import SmearRecipe, paint
-from trainer.composites import MOST_CELLS, Composite, compose
+from trainer.composites import MOST_CELLS, Composite, Variety, compose
 from trainer.cutouts import Cutout, grounds, stock
 from trainer.datasets.samples import Sample
 
@@ -113,6 +113,47 @@ def test_every_cell_is_one_piece(fields: list[Composite]) -> None:
         for number, mask in cells_of(field):
             _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
             assert stats[1:, cv2.CC_STAT_AREA].max() > 0.995 * mask.sum(), (field.wbc_count, number)
+
+
+def discs_of(variety: Variety) -> list[Composite]:
+    return [compose(seed, [disc_cutout()], [flat_ground()], variety=variety) for seed in range(12)]
+
+
+def diameters(field: Composite) -> list[float]:
+    """Of cells that are whole and lone, in those of the field."""
+    paired = {number for pair in field.pairs for number in pair}
+    lone = [mask for number, mask in cells_of(field) if number not in paired and not touches_border(mask)]
+    return [2 * float(np.sqrt(mask.sum() / np.pi)) / field.cell_diameter_px for mask in lone]
+
+
+def touches_border(mask: NDArray[np.bool_]) -> bool:
+    return bool(mask[[0, -1]].any() or mask[:, [0, -1]].any())
+
+
+@pytest.mark.parametrize(("least", "most"), [(1.0, 1.0), (0.5, 0.5), (0.5, 1.2)])
+def test_cells_are_of_the_sizes_asked_for(least: float, most: float) -> None:
+    found = [one for field in discs_of(Variety(size=(least, most))) for one in diameters(field)]
+    assert min(found) == pytest.approx(least, abs=0.1) and max(found) == pytest.approx(most, abs=0.1)
+    assert min(found) >= least - 0.02 and max(found) <= most + 0.02 and len(found) > 10
+
+
+def test_stains_are_of_the_depths_asked_for() -> None:
+    """Optical density of the nuclei against the ground, in the green channel."""
+
+    def depth(field: Composite) -> float:
+        ground = float(np.median(field.image[field.instances == 0][:, 1]))
+        return -float(np.log(np.median(field.image[field.labels == NUCLEUS][:, 1]) / ground))
+
+    both = zip(discs_of(Variety()), discs_of(Variety(density=(0.5, 0.5))), strict=True)
+    depths = [(depth(plain), depth(pale)) for plain, pale in both if plain.wbc_count]
+    assert len(depths) > 6
+    for plain, pale in depths:
+        assert pale == pytest.approx(0.5 * plain, rel=0.05)
+
+
+def test_pale_and_dark_cells_are_mixed_in_one_field() -> None:
+    field = max(discs_of(Variety(density=(0.4, 1.0))), key=lambda one: one.wbc_count)
+    assert np.std([field.image[mask][:, 1].mean() for _, mask in cells_of(field)]) > 10
 
 
 @pytest.mark.parametrize("most", [0, 3])

@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from composing import SET, put_sample
+from composing import SET, put_discs, put_sample
 from networks import COLOURS, DIAMETER_PX, disc_labels, discs
 from numpy.typing import NDArray
 from unets import record_of
 
-from trainer.datasets.samples import Sample
-from trainer.elsewhere import elsewhere
+from trainer.datasets.samples import Sample, cell_diameters
+from trainer.elsewhere import COMPOSED, composed, elsewhere
 from trainer.fit import prepare
 from trainer.recipe import Augmentation, Recipe
 from trainer.runs import RunFolder
@@ -48,6 +48,28 @@ def test_focus_is_lost_at_the_scale_of_the_network(sample: Sample) -> None:
         cv2.Laplacian(seen(sample, blurred, px)[..., 1], cv2.CV_64F).var() for px in (4 * DIAMETER_PX, DIAMETER_PX / 4)
     )
     assert soft < 0.5 * sharp
+
+
+def test_fields_of_held_out_cells_are_of_the_networks_scale_and_always_the_same(tmp_path: Path) -> None:
+    samples = put_discs(tmp_path)
+    recipe = Recipe(name="x", held_out_composed=6, composed_size=(0.9, 1.1), cell_diameter_px=48.0)
+    made, again = (list(composed(samples, {SET: 120.0}, recipe)) for _ in range(2))
+    assert len(made) == 6 and {one.dataset for one in made} == {COMPOSED}
+    for one, other in zip(made, again, strict=True):
+        image, labels = one.read()
+        assert np.array_equal(image, other.read()[0]) and image.shape[:2] == labels.shape
+    assert max(one.wbc_count or 0 for one in made) > 3
+    whole = [px for one in made for px in cell_diameters(one.read()[1])]
+    assert np.median(whole) == pytest.approx(48.0, rel=0.15)
+    assert list(composed(samples, {SET: 120.0}, Recipe(name="x"))) == []
+
+
+def test_a_training_chooses_by_composed_fields_where_its_recipe_says_so(tmp_path: Path) -> None:
+    recipe = Recipe(name="x", backbone="unet", held_out=0.5, painted_fields=0, held_out_composed=3)
+    record = record_of("unet").model_copy(update={"recipe": recipe})
+    session = prepare(put_discs(tmp_path, 4), {SET: 120.0}, record, RunFolder(tmp_path / "run"))
+    assert [one.dataset for one in session.held_out] == [SET, SET, COMPOSED, COMPOSED, COMPOSED]
+    assert session.diameters[COMPOSED] == recipe.cell_diameter_px
 
 
 @pytest.mark.parametrize(("asked", "names"), [(False, {SET}), (True, {SET, f"{SET} elsewhere"})])

@@ -104,6 +104,9 @@ OTHER_VALUES: dict[str, object] = {
     "class_weights": "balanced",
     "composed_share": 0.3,
     "composed_fields": 7,
+    "composed_size": (0.5, 1.2),
+    "composed_density": (0.5, 1.0),
+    "held_out_composed": 4,
     "held_out_elsewhere": True,
     "mixed_precision": "float32",
 }

@@ -55,6 +55,20 @@ class Composite:
 
 
 @dataclass(frozen=True, slots=True)
+class Variety:
+    """By how much single cells differ from what they were cut out as; a pair is (least, most), (1, 1) changes nothing.
+
+    Real fields mix small and large, pale and dark cells more than a data set of few slides does.
+    """
+
+    size: tuple[float, float] = (1.0, 1.0)  # of the diameter
+    density: tuple[float, float] = (1.0, 1.0)  # of the optical density: 0.5 is a stain of half the depth
+
+
+AS_CUT: Final = Variety()
+
+
+@dataclass(frozen=True, slots=True)
 class _Piece:
     """A cutout at the field's magnification, turned."""
 
@@ -77,7 +91,13 @@ class _Laid:
     partner: int | None
 
 
-def compose(seed: int, cells: Sequence[Cutout], grounds: Sequence[Ground], most_cells: int = MOST_CELLS) -> Composite:
+def compose(
+    seed: int,
+    cells: Sequence[Cutout],
+    grounds: Sequence[Ground],
+    most_cells: int = MOST_CELLS,
+    variety: Variety = AS_CUT,
+) -> Composite:
     """The field of that seed, with up to `most_cells`."""
     rng = np.random.default_rng(seed)
     diameter = _diameter(rng, max(cell.typical_px for cell in cells))
@@ -88,7 +108,7 @@ def compose(seed: int, cells: Sequence[Cutout], grounds: Sequence[Ground], most_
     own = [cell for cell in fitting if cell.dataset == dataset]
     number = min(_number(rng, field.shape, diameter), most_cells)
     chosen = rng.integers(len(own), size=number)
-    pieces = [_piece(rng, own[index], ground, diameter) for index in chosen]
+    pieces = [_piece(rng, own[index], ground, diameter, variety) for index in chosen]
     laid = _lay(rng, pieces, field.shape[:2], diameter)
     labels, instances = _truth(laid, field.shape[:2])
     image = _exposed(rng, _painted(field, laid, diameter))
@@ -123,19 +143,33 @@ def _ground(rng: np.random.Generator, ground: Ground, diameter: float) -> NDArra
     return wide[top : top + height, left : left + width].astype(np.float32)
 
 
-def _piece(rng: np.random.Generator, cell: Cutout, ground: Ground, diameter: float) -> _Piece:
+def _piece(rng: np.random.Generator, cell: Cutout, ground: Ground, diameter: float, variety: Variety) -> _Piece:
     """Scaled, mirrored or not, and turned by any angle; the square leaves room for all of it."""
-    factor, step = diameter / cell.typical_px, int(rng.choice([1, -1]))
+    factor, step = diameter / cell.typical_px * _within(rng, variety.size), int(rng.choice([1, -1]))
     scaled = cv2.resize(cell.image[:, ::step], None, fx=factor, fy=factor, interpolation=_interpolation(factor))
     size = (scaled.shape[1], scaled.shape[0])
     labels = cv2.resize(cell.labels[:, ::step], size, interpolation=cv2.INTER_NEAREST_EXACT)
     side = math.ceil(math.hypot(*size))
     turn = cv2.getRotationMatrix2D((size[0] / 2 - 0.5, size[1] / 2 - 0.5), float(rng.uniform(0, 360)), 1.0)
     turn[:, 2] += (side / 2 - size[0] / 2, side / 2 - size[1] / 2)
-    toned = scaled.astype(np.float32) * (ground.tone / np.maximum(cell.tone, 1.0))
+    stained = _stained(scaled.astype(np.float32), cell.tone, _within(rng, variety.density))
+    toned = stained * (ground.tone / np.maximum(cell.tone, 1.0))
     turned = cv2.warpAffine(toned, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     truth = np.asarray(cv2.warpAffine(labels, turn, (side, side), flags=cv2.INTER_NEAREST), np.uint8)
     return _Piece(np.asarray(turned, np.float32), truth, _is_lobed(truth))
+
+
+def _within(rng: np.random.Generator, span: tuple[float, float]) -> float:
+    """A factor, small and large ones alike; no number is drawn where there is no choice."""
+    return float(np.exp(rng.uniform(*np.log(span)))) if span[0] < span[1] else span[0]
+
+
+def _stained(image: NDArray[np.float32], tone: NDArray[np.float32], density: float) -> NDArray[np.float32]:
+    """[h, w, 3] as it were with a stain of another depth (Beer-Lambert law); `tone` is how empty ground looks."""
+    if density == 1.0:
+        return image
+    light = np.maximum(tone, 1.0)
+    return np.asarray(light * np.power(image / light, np.float32(density)), np.float32)
 
 
 def _interpolation(factor: float) -> int:

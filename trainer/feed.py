@@ -18,7 +18,7 @@ from station.contract.errors import ImageError
 from station.contract.imaging import RGB, frame_for, resized
 from station.contract.manifest import BACKGROUND, CLASSES
 from station.demo.smear import paint, random_recipe
-from trainer.composites import MOST_CELLS, compose
+from trainer.composites import MOST_CELLS, Variety, compose
 from trainer.cutouts import Cutout, Ground, stock
 from trainer.datasets.samples import DataError, Sample, grouped
 from trainer.recipe import BALANCED, ClassWeights, Recipe
@@ -202,7 +202,8 @@ def _painted(rng: np.random.Generator, recipe: Recipe) -> Picture:
 def _composed(rng: np.random.Generator, cells: list[Cutout], free: list[Ground], recipe: Recipe) -> Picture:
     """A field at network scale; one of few without a white cell at any other scale, for there red cells are large."""
     seed, wrong = int(rng.integers(2**31)), rng.random() < _WRONG_SCALE_SHARE
-    field = compose(seed, cells, free, most_cells=0 if wrong else MOST_CELLS)
+    variety = Variety(recipe.composed_size, recipe.composed_density)
+    field = compose(seed, cells, free, 0 if wrong else MOST_CELLS, variety)
     factor = float(np.exp(rng.uniform(*np.log(_WRONG_SCALES)))) if wrong else 1.0
     return _to_network_scale(field.image, field.labels, field.cell_diameter_px / factor, recipe)
 

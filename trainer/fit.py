@@ -23,7 +23,7 @@ from trainer.backbones import backbone
 from trainer.curve import curve
 from trainer.datasets.samples import Sample, hold_out
 from trainer.device import has_gpu, jit_compile
-from trainer.elsewhere import elsewhere, named_elsewhere
+from trainer.elsewhere import COMPOSED, composed, elsewhere, named_elsewhere
 from trainer.evaluate import ImageScore, by_dataset, score_images, selection_score, summary, told
 from trainer.events import event_log
 from trainer.feed import Batch, Pool, batch, batch_bytes, class_weights, pools
@@ -108,14 +108,15 @@ def prepare(
     """Divide the samples by group and bring the training part to network scale by each data set's cell diameter."""
     recipe = record.recipe
     training, held_out = hold_out(samples, recipe.held_out, record.seed)
-    if recipe.held_out_elsewhere:
-        held_out = [*held_out, *elsewhere(held_out, diameters, recipe)]
+    others = [*elsewhere(held_out, diameters, recipe)] if recipe.held_out_elsewhere else []
     return Session(
         recipe=recipe,
         seed=record.seed,
         pools=pools(training, diameters, recipe, record.seed, tick),
-        held_out=held_out,
-        diameters=diameters | {named_elsewhere(name): px for name, px in diameters.items()},
+        held_out=[*held_out, *others, *composed(held_out, diameters, recipe)],
+        diameters=diameters
+        | {named_elsewhere(name): px for name, px in diameters.items()}
+        | {COMPOSED: recipe.cell_diameter_px},
         manifest=record.manifest("candidate", (), backbone(recipe.backbone).stride),
         folder=folder,
     )

@@ -20,6 +20,7 @@ LATER: Final = "later"
 BALANCED: Final = "balanced"
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Span = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]  # (least, most)
 Quality = Annotated[int, Field(ge=1, le=100)]
 ClassWeights = tuple[float, float, float]  # background, cytoplasm, nucleus
 
@@ -36,6 +37,13 @@ def _weights(told: object) -> object:
     if told in (None, BALANCED) or (len(numbers) == 3 and all(isinstance(n, int | float) and n > 0 for n in numbers)):
         return told
     raise ValueError(f'three numbers above 0 (background, cytoplasm, nucleus) or "{BALANCED}" (found {told!r})')
+
+
+def _need_order(value: Frozen, *names: str) -> None:
+    for name in names:
+        least, most = getattr(value, name)
+        if least > most:
+            raise ValueError(f"{name} = ({least}, {most}): the first is the least, the second the most")
 
 
 class Augmentation(Frozen):
@@ -60,10 +68,7 @@ class Augmentation(Frozen):
 
     @model_validator(mode="after")
     def _pairs_are_in_order(self) -> Self:
-        for name in ("scale", "gamma", "gain", "saturation", "jpeg_quality"):
-            least, most = getattr(self, name)
-            if least > most:
-                raise ValueError(f"{name} = ({least}, {most}): the first is the least, the second the most")
+        _need_order(self, "scale", "gamma", "gain", "saturation", "jpeg_quality")
         return self
 
 
@@ -94,6 +99,9 @@ class Recipe(Frozen):
     class_weights: Annotated[ClassWeights | Literal["balanced"] | None, BeforeValidator(_weights), LATER] = None
     composed_share: Annotated[Share, LATER] = 0.0
     composed_fields: Annotated[int, Field(ge=0), LATER] = 0
+    composed_size: Annotated[Span, LATER] = (1.0, 1.0)  # of single cells of a composed field, beside what they were
+    composed_density: Annotated[Span, LATER] = (1.0, 1.0)  # of their stain
+    held_out_composed: Annotated[int, Field(ge=0), LATER] = 0  # choose on so many fields of held-out cells, too
     held_out_elsewhere: Annotated[bool, LATER] = False  # choose on the held-out pictures as `augment` changes them, too
     mixed_precision: Annotated[Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"], LATER] = "auto"
 
@@ -103,6 +111,11 @@ class Recipe(Frozen):
             raise ValueError(
                 "painted_share + composed_share leave no place for the pictures themselves: below 1 together"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_are_in_order(self) -> Self:
+        _need_order(self, "composed_size", "composed_density")
         return self
 
     @property
