@@ -42,6 +42,12 @@ def scale_of(
     return lambda _image: unknown
 
 
+def is_settled(store: Store, settings: Settings, model: Loaded) -> bool:
+    """Whether every picture will be counted at one scale."""
+    known = told_scale(settings.camera, model.manifest.scale) is not None
+    return known or isinstance(store.fact(CAMERA_SCALE), int | float)
+
+
 def _settle(
     store: Store, settings: Settings, paths: Iterable[Path], model: Loaded, settled: Callable[[float], None]
 ) -> Scale | None:

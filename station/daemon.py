@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from station.bell import Bell
-from station.calibration import scale_of
+from station.calibration import SETTLING_PICTURES, is_settled, scale_of
 from station.commission import folder_identity
 from station.database.records import CLOCK_TROUBLE, ENGINE_TROUBLE, AnalysisRecord, Lease
 from station.database.store import Store
@@ -188,14 +188,17 @@ def _gone(station: Station, tick: TickResult) -> bool:
 
 def _work(station: Station, stop: threading.Event) -> bool:
     """Analyse what is queued. Rows are leased as the work goes on, so that no stage waits for the end of a lease."""
-    leases = station.store.lease(station.worker, _LEASED)
+    model = station.model.current()
+    settled = is_settled(station.store, station.settings, model)
+    # A scale that is not known yet is asked of as many pictures as can settle it, and no others are counted by it.
+    leases = station.store.lease(station.worker, _LEASED if settled else SETTLING_PICTURES)
     if not leases:
         return False
-    model = station.model.current()
     under_way: deque[Lease] = deque()
+    asked = [_present(lease) for lease in leases if lease.attempt == 1]  # what was tried before told its scale then
     outcomes = analyse_files(
-        _paths(station, leases, under_way, stop),
-        scale_of(station.store, station.settings, map(_present, leases), model, station.watcher.scale),
+        _paths(station, leases, under_way, stop, most=_PASS if settled else len(leases)),
+        scale_of(station.store, station.settings, asked, model, station.watcher.scale),
         model.manifest,
         model.engine,
         station.settings.limits.max_megapixels,
@@ -207,8 +210,10 @@ def _work(station: Station, stop: threading.Event) -> bool:
     return True
 
 
-def _paths(station: Station, leases: list[Lease], under_way: deque[Lease], stop: threading.Event) -> Iterator[Path]:
-    """The pictures of a pass, leased a few at a time; those leased and not begun when it must end go back."""
+def _paths(
+    station: Station, leases: list[Lease], under_way: deque[Lease], stop: threading.Event, most: int
+) -> Iterator[Path]:
+    """The pictures of a pass, about `most`, leased a few at a time; those not begun when it must end go back."""
     begun = 0
     while leases:
         for number, lease in enumerate(leases):
@@ -219,7 +224,7 @@ def _paths(station: Station, leases: list[Lease], under_way: deque[Lease], stop:
             under_way.append(lease)
             begun += 1
             yield _present(lease)
-        leases = _more(station, leases) if begun < _PASS else []
+        leases = _more(station, leases) if begun < most else []
 
 
 def _more(station: Station, leases: list[Lease]) -> list[Lease]:

@@ -10,7 +10,7 @@ import pytest
 from networks import DIAMETER_PX, discs, tiny_bundle
 from stations import Bench
 
-from station.calibration import SETTLING_PICTURES
+from station.calibration import CAMERA_ESTIMATES, SETTLING_PICTURES
 from station.contract.bundle import write_bundle
 from station.contract.errors import BundleError, EngineError
 from station.database.records import CAMERA_SCALE
@@ -193,6 +193,42 @@ def test_an_unknown_scale_is_settled_from_the_first_pictures_and_then_kept(tmp_p
         for name in ("last.bmp", "later.bmp"):
             scale = bench.results[name].analysis.scale
             assert (scale.cell_diameter_px, scale.source) == (settled, "camera")
+
+
+def test_of_a_backlog_no_more_pictures_are_counted_at_a_passing_scale_than_are_asked(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_bundle())
+    with closing(bench.store):
+        for number in range(SETTLING_PICTURES + 8):
+            save(bench, f"{number:02}.bmp", 0 if number < 3 else 1 + number % 3, 68 + number)
+        bench.run()
+        sources = [bench.results[f"{number:02}.bmp"].analysis.scale.source for number in range(SETTLING_PICTURES + 8)]
+        assert sources == ["estimated"] * SETTLING_PICTURES + ["camera"] * 8
+        assert isinstance(bench.store.fact(CAMERA_SCALE), float)
+
+
+def test_a_picture_tells_its_scale_once_however_often_it_is_tried(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_bundle())
+    with closing(bench.store):
+        save(bench, "a.bmp", 2)
+        good = bench.station.model.current()
+        sound = good.engine
+
+        class Failing:
+            """Sound while the scale is estimated, and once it has been."""
+
+            name, batch = "failing", 1
+
+            def __call__(self, tiles):  # type: ignore[no-untyped-def]
+                return sound(tiles) * (float("nan") if bench.store.fact(CAMERA_ESTIMATES) else 1.0)
+
+        object.__setattr__(good, "engine", Failing())
+        with pytest.raises(EngineError):
+            bench.run()
+        assert len(bench.store.fact(CAMERA_ESTIMATES)) == 1  # type: ignore[arg-type]
+        bench.station = bench.made()
+        bench.run()
+        assert bench.counts() == {"a.bmp": 2}
+        assert len(bench.store.fact(CAMERA_ESTIMATES)) == 1  # type: ignore[arg-type]
 
 
 def test_fields_without_a_white_cell_settle_nothing(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from trainer.datasets.samples import DataError, Sample
 _OUTERMOST, _SLACK = 0.005, 1.25
 _MOST_RIGHT_MARKED = 0.12  # share of fields that are counted right and yet marked, at most, on the composed fields
 _UNCLEAR = (0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.15)  # limits that are tried, discs
-_CONFIDENCE = (0.0, 0.8, 0.84, 0.86, 0.88, 0.9, 0.92)
+_CONFIDENCE = (0.0, 0.8, 0.84, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96)
 _LEAST_PICTURES = 2 * STAIN_FEATURES  # or a covariance says nothing
 
 
@@ -66,7 +66,7 @@ def reference(measured: Sequence[tuple[str, Quality]], doubted: Sequence[Doubt])
         focus=_rounded(_quantile([one.focus for one in own if one.focus is not None], _OUTERMOST) / _SLACK),
         brightness=(
             _rounded(_quantile(light, _OUTERMOST) / _SLACK),
-            _rounded(_SLACK * _quantile(light, 1 - _OUTERMOST)),
+            _rounded((_quantile(light, 1 - _OUTERMOST) + 1.0) / 2),  # half way to white, which is the end
         ),
         contrast=_rounded(_quantile([one.contrast for one in own], _OUTERMOST) / _SLACK),
         clipped=_rounded(max(0.01, _SLACK * _quantile([one.clipped for one in own], 1 - _OUTERMOST))),

@@ -22,7 +22,7 @@ _LEAST_RANGE = 20.0  # grey values: a block with less shows nothing to focus on
 _SHARPEST = 75.0  # percentile over blocks
 _SURE_GROUND, _LIGHTER = 0.9, 75.0  # probability of background; percentile of its light
 _DARKEST = 0.5  # percentile of green
-_WHITE, _BLACK = 254, 1
+_WHITE = 254
 _LEAST_PX = 40  # of nucleus and of cytoplasm, to tell a colour
 
 
@@ -30,10 +30,10 @@ _LEAST_PX = 40  # of nucleus and of cytoplasm, to tell a colour
 class Quality:
     """Figures of one picture."""
 
-    focus: float | None  # steepest rise of an edge in one px as a share of its height, 0..1; None: no edge
+    focus: float | None  # steepest rise of an edge in one px as a share of its height, 0..1; 0: no edge; None: no room
     brightness: float  # light of the empty ground, 0..1
     contrast: float  # optical density (natural logarithm) of the darkest stained matter in green, from 0
-    clipped: float  # share of px of the cells, or of all where there is none, without light or without shade, 0..1
+    clipped: float  # share of px of the cells, or of all where there is none, that are white to the limit, 0..1
     densities: tuple[float, ...] | None  # STAIN_FEATURES optical densities; None: no cell
 
     def figures(self, stain: float | None) -> dict[str, float]:
@@ -91,7 +91,9 @@ def _focus(green: NDArray[np.uint8]) -> float | None:
     steep = _blocks(np.maximum, _floats(cv2.magnitude(across, down)))
     reach = np.asarray(_blocks(np.maximum, smooth) - _blocks(np.minimum, smooth), np.float32)
     edges = reach >= _LEAST_RANGE
-    return float(np.percentile(steep[edges] / reach[edges], _SHARPEST)) if edges.any() else None
+    if edges.any():
+        return float(np.percentile(steep[edges] / reach[edges], _SHARPEST))
+    return None if min(green.shape) < 2 * _BLOCK_PX else 0.0  # a field with nothing in it is no sharp one
 
 
 def _floats(values: cv2.typing.MatLike) -> NDArray[np.float32]:
@@ -111,7 +113,7 @@ def _percentile(values: NDArray[np.uint8], percent: float) -> float:
 
 
 def _clipped(pixels: NDArray[np.uint8]) -> float:
-    return float(((pixels >= _WHITE).all(axis=-1) | (pixels <= _BLACK).all(axis=-1)).mean())
+    return float((pixels >= _WHITE).all(axis=-1).mean())
 
 
 def _densities(tile: RGB, winner: NDArray[np.int64], tone: NDArray[np.float32]) -> tuple[float, ...] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,16 +50,15 @@ def estimate(image: RGB, manifest: Manifest, network: Network) -> Scale:
     Costs one network call per assumption, most of them small; a single one where pictures are stretched.
     """
     network = _asked_once(image, manifest, network) if manifest.scale.policy == "stretch" else network
-    assumed = _assumptions(image)
-    seen = {px: _sightings(image, px, manifest, network) for px in assumed}
+    seen = _seen(image, _assumptions(image), manifest, network)
+    assumed = list(seen)
     sure = [one for own in seen.values() for one in own if one.confidence >= _LEAST_CONFIDENCE]
     lasting = _steadiest([cell for cell in grouped(sure) if _is_lasting(cell, assumed)])
     whole = [cell for cell in lasting if not cell[0].touches_edge] or lasting
     if whole:
         return Scale(round(float(np.median([_diameter(cell) for cell in whole])), 1), "estimated")
     default = manifest.scale.default_camera_diameter_px
-    seen[default] = _sightings(image, default, manifest, network)
-    return Scale(_unrefuted(seen, default), "default")
+    return Scale(_unrefuted(seen | _seen(image, [default], manifest, network), default), "default")
 
 
 def camera_diameter(diameters_px: Sequence[float]) -> float:
@@ -101,9 +101,13 @@ def _steadiest(cells: Sequence[list[Sighting]]) -> list[list[Sighting]]:
 
 
 def _unrefuted(seen: Mapping[float, Sequence[Sighting]], default_px: float) -> float:
-    """The assumption nearest to the default that finds nothing, as is right where nothing lasts; else the default."""
+    """The assumption nearest to the default that finds nothing, as is right where nothing lasts; else the default.
+
+    Where the picture is too large for the default, the nearest at which it is not.
+    """
     free = [px for px, own in seen.items() if not own]
-    return min(free, key=lambda px: abs(math.log(px / default_px)), default=default_px)
+    possible = free or ([default_px] if default_px in seen else list(seen))
+    return min(possible, key=lambda px: abs(math.log(px / default_px)), default=default_px)
 
 
 def _diameter(cell: Sequence[Sighting]) -> float:
@@ -122,11 +126,17 @@ def _assumptions(image: RGB) -> list[float]:
     return [share * shorter for share in _SHARES if share * shorter >= _LEAST_DIAMETER_PX]
 
 
+def _seen(image: RGB, assumed: Sequence[float], manifest: Manifest, network: Network) -> dict[float, list[Sighting]]:
+    """Assumption -> what is found, without those at which the picture would be too large for the network."""
+    seen = {}
+    for px in assumed:
+        with suppress(ImageError):
+            seen[px] = _sightings(image, px, manifest, network)
+    return seen
+
+
 def _sightings(image: RGB, assumed_px: float, manifest: Manifest, network: Network) -> list[Sighting]:
-    try:
-        prepared = prepare(image, Scale(assumed_px, "estimated"), manifest)
-    except ImageError:
-        return []  # a very long picture, with cells assumed so small that the network could not hold it
+    prepared = prepare(image, Scale(assumed_px, "estimated"), manifest)
     cells = find(prepared, network(prepared.tile[None])[0], manifest).drawing.measured
     return [_sighting(cell, assumed_px) for cell in cells]
 
