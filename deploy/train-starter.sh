@@ -24,4 +24,6 @@ score "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" --role val --untold
 score "$DATA/allidb2" --cell-diameter 116 # never trained on: all rows are a test
 score "$DATA/allidb2" --untold
 mkdir -p station/models
-"$trainer" export "$RUN" --runs "$runs" --name starter --int8 -o station/models/starter.zip
+"$trainer" export "$RUN" --runs "$runs" --name starter --int8 -o "$draft"
+# shellcheck disable=SC2086
+"$trainer" calibrate "$draft" "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" $told -o station/models/starter.zip

@@ -393,6 +393,7 @@ def test_the_command_gives_all_findings_to_people_and_to_programs(config: Path) 
         "\nwarning: no station runs on this database\n    systemctl start station, or `station run`\n" in plain.stdout
     )
     assert "the engine onnxruntime float32: the only one that serves" in plain.stdout
+    assert "does not know what is normal: no picture is marked for review\n    `trainer calibrate`" in plain.stdout
 
 
 def test_a_fault_makes_the_exit_code_1(config: Path) -> None:

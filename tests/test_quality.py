@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,15 +12,17 @@ import pytest
 from click.testing import CliRunner
 from networks import one_hot, tiny_bundle, tiny_manifest
 from numpy.typing import NDArray
+from rich.console import Console
 
 from station.contract.analysis import Analysis, Scale, finish, prepare
-from station.contract.bundle import read_bundle, write_bundle
+from station.contract.bundle import MANIFEST, bundle_of, read_bundle, write_bundle
 from station.contract.flags import REVIEW
 from station.contract.imaging import RGB
 from station.contract.manifest import Manifest, Reference
 from station.contract.quality import Quality, measure_quality, stain_distance
 from station.demo.smear import SmearField, SmearRecipe, paint
-from trainer.cli import main
+from trainer.cli import calibrate, main
+from trainer.datasets import open_dataset
 from trainer.datasets.samples import DataError
 from trainer.reference import Doubt, limits, marked, reference
 
@@ -233,13 +236,46 @@ def test_too_few_pictures_tell_no_stain() -> None:
         reference([("few", one)] * 3, [])
 
 
-def test_a_bundle_is_calibrated(tmp_path: Path) -> None:
-    write_bundle(tmp_path / "old.zip", tiny_bundle())
-    for seed in range(14):
+def put_fields(folder: Path, count: int) -> Path:
+    for seed in range(count):
         made = field(seed, wbc=1, width=320, height=240, lobed=0.0)
         for kind, shown in (("images", cv2.cvtColor(made.image, cv2.COLOR_RGB2BGR)), ("masks", made.labels)):
-            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
-            assert cv2.imwrite(str(tmp_path / "data" / kind / f"{seed}.png"), shown)
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(folder / kind / f"{seed}.png"), shown)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (14, "calibrated: stations flag what is far from its training pictures"),
+        (3, "flags are by the limits of the model that it comes from; `trainer calibrate` does it with more pictures"),
+    ],
+)
+def test_a_training_ends_with_a_model_that_knows_what_is_normal(
+    tmp_path: Path, model: Manifest, count: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "FIELDS", 20)
+    write_bundle(tmp_path / "new.zip", tiny_bundle())
+    parent = bundle_of(model, {name: one for name, one in tiny_bundle().files.items() if name != MANIFEST})
+    samples, said = open_dataset(put_fields(tmp_path / "data", count)), io.StringIO()
+    calibrate.calibrate_trained(tmp_path / "new.zip", samples, {"data": 60.0}, parent, Console(file=said))
+    assert words in said.getvalue()
+    own = reference_of(read_bundle(tmp_path / "new.zip").manifest)
+    assert (own == model.reference) is (count == 3) and (own.stains[0].dataset == "data") is (count == 14)
+
+
+def test_too_few_pictures_and_no_parent_leave_a_model_that_flags_no_doubt(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "new.zip", tiny_bundle())
+    samples, said = open_dataset(put_fields(tmp_path / "data", 3)), io.StringIO()
+    calibrate.calibrate_trained(tmp_path / "new.zip", samples, {"data": 60.0}, None, Console(file=said))
+    assert "no light or doubt is flagged" in said.getvalue()
+    assert read_bundle(tmp_path / "new.zip").manifest.reference is None
+
+
+def test_a_bundle_is_calibrated(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "old.zip", tiny_bundle())
+    put_fields(tmp_path / "data", 14)
     told = ("--cell-diameter", "60", "--fields", "20", "-o", str(tmp_path / "new.zip"))
     result = CliRunner().invoke(main, ["calibrate", str(tmp_path / "old.zip"), str(tmp_path / "data"), *told])
     assert result.exit_code == 0, result.output

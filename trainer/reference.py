@@ -53,9 +53,14 @@ def doubts(fields: Iterable[Composite], manifest: Manifest, network: Network) ->
         yield Doubt(len(cells) != field.wbc_count, found.unclear, least)
 
 
+def stains_of(measured: Sequence[tuple[str, Quality]]) -> tuple[StainReference, ...]:
+    """Of each data set. Raises DataError where one is too small to tell its stain."""
+    return tuple(_stain(name, [own for other, own in measured if other == name]) for name in _sets(measured))
+
+
 def reference(measured: Sequence[tuple[str, Quality]], doubted: Sequence[Doubt]) -> Reference:
-    """Raises DataError where a data set is too small to tell its stain."""
-    stains = tuple(_stain(name, [own for other, own in measured if other == name]) for name in _sets(measured))
+    """Raises DataError as `stains_of` does."""
+    stains = stains_of(measured)
     distances = [d for _, own in measured if (d := stain_distance(own.densities, stains)) is not None]
     own = [quality for _, quality in measured]
     unclear, confidence = limits(doubted)

@@ -20,10 +20,13 @@ def examine_model(model: StoredModel | None) -> Finding:
     if model is None:
         return Finding("model", "fault", "no model is active", "`station model install BUNDLE` gives one")
     try:
-        active_bundle(model)
+        manifest = active_bundle(model).manifest
     except BundleError as cause:
         return Finding("model", "fault", str(cause))
     sentence = f"the model {model.name} ({model.sha256[:12]}) is as it was when it reproduced its golden pictures"
+    if manifest.reference is None:
+        silent = f"{sentence}, but does not know what is normal: no picture is marked for review"
+        return Finding("model", "warning", silent, "`trainer calibrate` tells it; install what that writes")
     return Finding("model", "good", sentence)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from trainer.cli.calibrate import calibrate_trained
 from trainer.cli.context import (
     EXPORTING,
     TRAINING,
@@ -123,6 +124,8 @@ def command(
     train_shown(samples, record, folder, start, console)
     if output:
         export_trained(folder, output, console)
+        own = {name: source.cell_diameter_px for name, source in record.sources.items()}
+        calibrate_trained(output, samples, own, champion.bundle if champion else None, console)
     if output and champion:
         ground = ground_of(tests, samples, record, diameters)
         end(hold_against(champion.bundle, output, folder, ground, console), output, console)

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from station.contract.errors import StationError
+from trainer.cli.calibrate import calibrate_trained
 from trainer.cli.context import EXPORTING, TRAINING, model_name, need, runs_option, samples_of
 from trainer.cli.export import export_trained
 from trainer.cli.fit import train_shown
@@ -137,3 +138,4 @@ def _train(
     folder.save(record)
     train_shown(samples, record, folder, start, console)
     export_trained(folder, output, console)
+    calibrate_trained(output, samples, setting.cell_diameters, None, console)
