@@ -28,24 +28,16 @@ def scale_of(
 
     `settled` is called when it is frozen, with the cells' diameter, px.
     """
-    told = told_scale(settings.camera, model.manifest.scale)
-    if told is not None:
-        return lambda _image: told
+    scale = known_scale(store, settings, model) or _settle(store, settings, paths, model, settled)
+    one = scale or Scale(model.manifest.scale.default_camera_diameter_px, "default")
+    return lambda _image: one
+
+
+def known_scale(store: Store, settings: Settings, model: Loaded) -> Scale | None:
+    """The scale at which every picture is counted: told by the settings, or settled; None while it is neither."""
     frozen = store.fact(CAMERA_SCALE)
-    if isinstance(frozen, int | float):
-        scale: Scale | None = Scale(float(frozen), "camera")
-    else:
-        scale = _settle(store, settings, paths, model, settled)
-    if scale is not None:
-        return lambda _image: scale
-    unknown = Scale(model.manifest.scale.default_camera_diameter_px, "default")
-    return lambda _image: unknown
-
-
-def is_settled(store: Store, settings: Settings, model: Loaded) -> bool:
-    """Whether every picture will be counted at one scale."""
-    known = told_scale(settings.camera, model.manifest.scale) is not None
-    return known or isinstance(store.fact(CAMERA_SCALE), int | float)
+    settled = Scale(float(frozen), "camera") if isinstance(frozen, int | float) else None
+    return told_scale(settings.camera, model.manifest.scale) or settled
 
 
 def _settle(

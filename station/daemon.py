@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from station.bell import Bell
-from station.calibration import SETTLING_PICTURES, is_settled, scale_of
+from station.calibration import SETTLING_PICTURES, known_scale, scale_of
 from station.commission import folder_identity
 from station.database.records import CLOCK_TROUBLE, ENGINE_TROUBLE, AnalysisRecord, Lease
 from station.database.store import Store
@@ -189,7 +189,7 @@ def _gone(station: Station, tick: TickResult) -> bool:
 def _work(station: Station, stop: threading.Event) -> bool:
     """Analyse what is queued. Rows are leased as the work goes on, so that no stage waits for the end of a lease."""
     model = station.model.current()
-    settled = is_settled(station.store, station.settings, model)
+    settled = known_scale(station.store, station.settings, model) is not None
     # A scale that is not known yet is asked of as many pictures as can settle it, and no others are counted by it.
     leases = station.store.lease(station.worker, _LEASED if settled else SETTLING_PICTURES)
     if not leases:

@@ -17,9 +17,12 @@ import numpy as np
 import pytest
 from conftest import Command
 from networks import tiny_bundle
+from stores import Clock
 
 from station.cli import COMMANDS
 from station.contract.bundle import write_bundle
+from station.database.records import CAMERA_SCALE
+from station.database.store import Store
 from station.demo.camera import encode_bmp
 from station.demo.smear import SmearRecipe, paint
 from station.registry import starter_path
@@ -32,7 +35,7 @@ def fields(tmp_path: Path) -> Path:
     folder = tmp_path / "fields"
     folder.mkdir()
     (folder / "two.bmp").write_bytes(encode_bmp(FIELD.image))
-    (folder / "none.bmp").write_bytes(encode_bmp(np.full((360, 480, 3), 225, np.uint8)))
+    (folder / "none.bmp").write_bytes(encode_bmp(paint(SmearRecipe(480, 360, 100.0, wbc=0, seed=1)).image))
     return folder
 
 
@@ -92,6 +95,15 @@ def test_segment_takes_pixel_size_and_scale_from_settings(fields: Path, station:
     told = json.loads(station("segment", fields / "two.bmp", "--format", "jsonl", "--config", settings).stdout)
     assert (told["cell_diameter_px"], told["cell_diameter_source"]) == (100.0, "camera")
     assert told["cells"][0]["area_um2"] == pytest.approx(told["cells"][0]["area_px"] * 0.135**2, abs=0.01)
+
+
+def test_segment_counts_at_the_scale_that_the_station_settled(fields: Path, station: Command) -> None:
+    settings = fields / "s.toml"
+    settings.write_text('[camera]\nfolder = "."\n[database]\npath = "s.db"\n')
+    with closing(Store.open(fields / "s.db", clock=Clock(), create=True)) as store:
+        store.record_fact(CAMERA_SCALE, 97.5)
+    counted = json.loads(station("segment", fields / "two.bmp", "--format", "jsonl", "--config", settings).stdout)
+    assert (counted["cell_diameter_px"], counted["cell_diameter_source"]) == (97.5, "camera")
 
 
 def test_two_inputs_of_one_stem_are_refused_before_work(fields: Path, station: Command) -> None:

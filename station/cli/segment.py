@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
+from station.calibration import known_scale
 from station.cli.context import CellDiameter, progress, reading, settings_of, show
 from station.contract.analysis import Scale
 from station.contract.cells import encode
@@ -179,11 +180,17 @@ def _model(told: Path | None, settings: Settings | None, engine: EngineSettings)
 
 
 def _scale_of(told: float | None, settings: Settings | None, model: Loaded) -> ScaleOf:
-    """Told here, else by the settings, else estimated from each picture alone."""
-    scale = Scale(told, "told") if told else settings and told_scale(settings.camera, model.manifest.scale)
-    if scale:
+    """Told here, else by the settings or as the station settled it, else estimated from each picture alone."""
+    if scale := Scale(told, "told") if told else settings and _of_station(settings, model):
         return lambda _image: scale
     return lambda image: estimate(image, model.manifest, model.engine)
+
+
+def _of_station(settings: Settings, model: Loaded) -> Scale | None:
+    if not settings.database.path.exists():
+        return told_scale(settings.camera, model.manifest.scale)
+    with reading(settings) as store:
+        return known_scale(store, settings, model)
 
 
 def _show(
