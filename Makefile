@@ -36,7 +36,7 @@ lint: $(STAMP)-dev  ## style, types and import floors
 
 SHARED ?= ../shared
 DATA = $(SHARED)/data
-starter: $(STAMP)-dev  ## train the starter model anew and put it into the package (an hour on two cores)
+starter: $(STAMP)-dev  ## train the starter model anew and put it into the package (two hours on two cores)
 	VENV=$(VENV) DATA=$(DATA) WEIGHTS=$(SHARED)/weights sh deploy/train-starter.sh
 
 compare: $(STAMP)-dev  ## train all comparisons of trainer/RESULTS.md (a day on two cores; goes on where it was cut off)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# How the starter model is made: train, export, score on rows that were never trained on, export again with the figures
-# on its card. DATA, WEIGHTS and VENV come from the Makefile; RUN names a run that exists, to score and export that.
+# How the starter model is made: train, train on with cells of all sizes and depths, average both, score on rows that were
+# never trained on, export with the figures on its card, calibrate. DATA, WEIGHTS and VENV come from the Makefile; RUN
+# names a run that exists, to score and export that.
 set -eu
 runs=${RUNS:-runs}
 trainer=$VENV/bin/trainer
@@ -9,11 +10,19 @@ told="--cell-diameter bccd=162 --cell-diameter zheng=75"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
+named() { sed -n 's/^run .*\/\([^/:]*\): .*/\1/p' "$log"; } # the line in which `fit` names its run
+
 # shellcheck disable=SC2086
 if [ -z "${RUN:-}" ]; then
     "$trainer" fit "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" $told \
         --weights-dir "$WEIGHTS" --seed 0 --runs "$runs" | tee "$log"
-    RUN=$(sed -n 's/^run .*\/\([^/:]*\): .*/\1/p' "$log") # the line in which `fit` names its run
+    first=$(named)
+    "$trainer" export "$first" --runs "$runs" --name starter -o "$runs/$first/starter.zip"
+    "$trainer" fit "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" $told \
+        --recipe varied --from "$runs/$first/starter.zip" --seed 0 --runs "$runs" | tee "$log"
+    RUN=$(named)
+    "$trainer" average "$RUN" "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" \
+        --from "$runs/$first/starter.zip" --runs "$runs"
 fi
 draft=$runs/$RUN/starter.zip
 "$trainer" export "$RUN" --runs "$runs" --name starter -o "$draft"

@@ -17,14 +17,14 @@ def own(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["station", "refine", "paper", "brief"])
+@pytest.mark.parametrize("name", ["station", "refine", "varied", "paper", "brief"])
 def test_the_shipped_recipes_are_read(name: str) -> None:
     assert name in shipped()
     assert read_recipe(name).name == name
 
 
 def test_every_shipped_recipe_is_known_to_these_tests() -> None:
-    assert shipped() == ["brief", "paper", "refine", "station"]
+    assert shipped() == ["brief", "paper", "refine", "station", "varied"]
 
 
 def test_a_file_names_only_what_it_changes(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from station.contract.bundle import MODEL_CARD, Bundle, prove, read_bundle, writ
 from station.demo.smear import SmearRecipe, paint
 from station.engines import open_engine
 from station.processor import this_processor
+from station.registry import starter_path
+from trainer.average import average
 from trainer.card import model_card
 from trainer.cli import main
 from trainer.datasets import open_dataset
@@ -140,6 +142,39 @@ def test_a_model_that_is_worse_is_kept_but_not_offered(old: Path, tests: Path, t
     assert last.endswith(f"{tmp_path / 'new.zip'} stays where it is, but should not be installed.")
     assert "station model install" not in result.output
     demand_noted(run_in(tmp_path), read_bundle(tmp_path / "new.zip"))
+    demand_averages(old, mislabelled, tmp_path)
+
+
+def demand_averages(old: Path, data: Path, home: Path) -> None:
+    """The best of five, by what the run held out, is the run's own; what was trained is kept, for a second time."""
+    folder = run_in(home)
+    before, score = folder.weights.read_bytes(), folder.load().score
+    assert score is not None
+    for _ in range(2):
+        told = trainer("average", folder.path, data, "--from", old, "--runs", home / "runs")
+        assert told.exit_code == 0, told.output
+        rows = [line.split() for line in told.output.splitlines() if line.strip().partition("%")[0].isdecimal()]
+        assert [row[0] for row in rows] == ["100%", "85%", "70%", "50%", "30%"]
+        shares = {row[0]: float(row[1]) for row in rows}
+        record = folder.load()
+        assert record.score == pytest.approx(max(shares.values()), abs=1e-5) and record.score >= score - 1e-5
+        assert folder.trained.read_bytes() == before
+        if max(shares, key=shares.__getitem__) == "100%":
+            assert record.averaged == ""
+        else:
+            assert f" of the model old ({read_bundle(old).sha256[:12]})" in record.averaged
+            assert f"- Its weights are an average: {record.averaged}." in model_card(record, read_bundle(old).manifest)
+    assert "was not begun --from the model starter" in sentence(
+        trainer("average", folder.path, data, "--from", starter_path(), "--runs", home / "runs")
+    )
+    assert "was begun on other pictures or masks" in sentence(
+        trainer("average", folder.path, painted(home / "other", range(50, 58)), "--from", old, "--runs", home / "runs")
+    )
+
+
+def test_between_two_models_lie_their_averages() -> None:
+    old, new = [np.array([0.0, 2.0], np.float32)], [np.array([4.0, 6.0], np.float32)]
+    assert [average(old, new, share)[0].tolist() for share in (0.0, 0.25, 1.0)] == [[0, 2], [1, 3], [4, 6]]
 
 
 @pytest.fixture

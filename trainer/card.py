@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from station.contract.bundle import MODEL_CARD, Bundle, bundle_of
 from station.contract.manifest import Manifest, NetworkScale
+from trainer.recipe import Recipe
 from trainer.runs import RunRecord
 
 CITATIONS = {
@@ -32,7 +33,7 @@ differential count; masks of nucleus and cytoplasm carry no lineage.
 {picked}- Recipe `{recipe}` ({digest}), seed {seed}, best epoch {best_epoch} of {epochs}.
 - {scale}
 {sources}
-- {painted:.0%} of the crops come from painted fields.
+- {painted:.0%} of the crops come from painted fields{composed}.
 
 ## Figures
 Pooled Dice on whole pictures. "told": the cell diameter of the set was given; "estimated": nothing was.
@@ -96,6 +97,20 @@ def with_precision_rows(card: str, rows: Sequence[PrecisionRow]) -> str:
     return f"{before.rstrip()}\n\n{_PRECISIONS.format(rows=chr(10).join(lines))}"
 
 
+def _composed(recipe: Recipe) -> str:
+    if not recipe.composed_share:
+        return ""
+    (small, large), (pale, dark) = recipe.composed_size, recipe.composed_density
+    changed = f" made {small:g} to {large:g} times as large and {pale:g} to {dark:g} times as deep in stain"
+    varied = changed if (small, large, pale, dark) != (1, 1, 1, 1) else ""
+    return f", {recipe.composed_share:.0%} from fields composed of single cells of the training pictures{varied}"
+
+
+def _origin(record: RunRecord) -> str:
+    picked = f"- Chosen in {record.picked}.\n" if record.picked else ""
+    return picked + (f"- Its weights are an average: {record.averaged}.\n" if record.averaged else "")
+
+
 def model_card(record: RunRecord, manifest: Manifest) -> str:
     """Markdown, from the run's record alone."""
     recipe = record.recipe
@@ -104,7 +119,7 @@ def model_card(record: RunRecord, manifest: Manifest) -> str:
         backbone=recipe.backbone,
         weights=record.weights,
         loss=recipe.loss,
-        picked=f"- Chosen in {record.picked}.\n" if record.picked else "",
+        picked=_origin(record),
         recipe=recipe.name,
         digest=recipe.digest[:12],
         seed=record.seed,
@@ -113,6 +128,7 @@ def model_card(record: RunRecord, manifest: Manifest) -> str:
         scale=_scale(manifest.scale),
         sources="\n".join(_sources(record)),
         painted=recipe.painted_share,
+        composed=_composed(recipe),
         figures="\n".join(_figures(record)),
         duel=_duel(record),
         citations="\n".join(f"- {CITATIONS[name]}" for name in sorted(record.sources) if name in CITATIONS),
@@ -148,7 +164,7 @@ def run_section(record: RunRecord) -> str:
         seed=record.seed,
         best_epoch=record.best_epoch,
         epochs=recipe.epochs,
-        picked=f"Chosen in {record.picked}." if record.picked else "",
+        picked=_origin(record).replace("- ", "").replace("\n", " ").strip(),
         sources="\n".join(_sources(record)),
         figures="\n".join(_figures(record)),
     )

@@ -9,8 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from trainer.average import Averaged
 from trainer.counting import Tally
-from trainer.evaluate import REGIONS, ImageScore, count_score, pooled, region_score, selection_score
+from trainer.evaluate import (
+    REGIONS,
+    ImageScore,
+    by_dataset,
+    count_score,
+    pooled,
+    region_score,
+    selection_score,
+    summary,
+)
 from trainer.scales import NEAR, PICTURES, QUANTILES, ScaleScore
 from trainer.stress import UNDISTURBED, Change, Effect
 from trainer.task import Outcome, Task
@@ -103,6 +113,17 @@ def _beside(change: Change | None, form: str, is_plain: bool) -> str:
     if change is None:
         return "–"
     return f"{change.value:{form}}" if is_plain else f"{change.value:{form}} {change.value - change.before:+{form}}"
+
+
+def averages_table(found: Sequence[Averaged]) -> Table:
+    """A line per share of the new weights: the score that selects, and Dice of nucleus and cell of each data set."""
+    sets = list(by_dataset(found[0].scores))
+    table = Table("of the new weights", "score", *(f"{name}, nucleus / cell" for name in sets), title="averages")
+    for one in found:
+        figures = (summary(own) for own in by_dataset(one.scores).values())
+        dice = (f"{own['dice_nucleus']:.4f} / {own['dice_cell']:.4f}" for own in figures)
+        table.add_row(f"{one.share:.0%}", f"{one.score:.5f}", *dice)
+    return table
 
 
 def figures_table(metrics: Mapping[str, Mapping[str, float]], title: str) -> Table:

@@ -107,19 +107,40 @@ def prepare(
 ) -> Session:
     """Divide the samples by group and bring the training part to network scale by each data set's cell diameter."""
     recipe = record.recipe
-    training, held_out = hold_out(samples, recipe.held_out, record.seed)
-    others = [*elsewhere(held_out, diameters, recipe)] if recipe.held_out_elsewhere else []
+    training, _ = hold_out(samples, recipe.held_out, record.seed)
+    held_out, known = held_out_of(samples, diameters, record)
     return Session(
         recipe=recipe,
         seed=record.seed,
         pools=pools(training, diameters, recipe, record.seed, tick),
-        held_out=[*held_out, *others, *composed(held_out, diameters, recipe)],
-        diameters=diameters
-        | {named_elsewhere(name): px for name, px in diameters.items()}
-        | {COMPOSED: recipe.cell_diameter_px},
-        manifest=record.manifest("candidate", (), backbone(recipe.backbone).stride),
+        held_out=held_out,
+        diameters=known,
+        manifest=_candidate(record),
         folder=folder,
     )
+
+
+def held_out_of(
+    samples: Sequence[Sample], diameters: dict[str, float], record: RunRecord
+) -> tuple[list[Sample], dict[str, float]]:
+    """What the epochs of a run are chosen by, and the cell diameter (px) of each of its data sets."""
+    recipe = record.recipe
+    _, held_out = hold_out(samples, recipe.held_out, record.seed)
+    others = [*elsewhere(held_out, diameters, recipe)] if recipe.held_out_elsewhere else []
+    known = {named_elsewhere(name): px for name, px in diameters.items()} | {COMPOSED: recipe.cell_diameter_px}
+    return [*held_out, *others, *composed(held_out, diameters, recipe)], diameters | known
+
+
+def held_out_session(samples: Sequence[Sample], record: RunRecord) -> Callable[[Any], list[ImageScore]]:
+    """Scores a Keras model on what the epochs of a run were chosen by, its pictures read anew each time."""
+    diameters = {name: source.cell_diameter_px for name, source in record.sources.items()}
+    held_out, known = held_out_of(samples, diameters, record)
+    manifest = _candidate(record)
+    return lambda model: list(score_images(held_out, told(known), manifest, keras_network(model)))
+
+
+def _candidate(record: RunRecord) -> Manifest:
+    return record.manifest("candidate", (), backbone(record.recipe.backbone).stride)
 
 
 def validate(model: Any, session: Session) -> list[ImageScore]:

@@ -82,6 +82,7 @@ class RunRecord(Frozen):
     ancestry: tuple[str, ...] = ()
     held_out_sha256: str = Field("", description="of the names of the pictures that choose the epoch")
     picked: str = Field("", description="the comparison and the reason for which this network was chosen")
+    averaged: str = Field("", description="of what its weights are averages, where they are")
     duel: DuelRecord | None = None
 
     def manifest(self, name: str, networks: tuple[NetworkFile, ...], stride: int) -> Manifest:
@@ -115,6 +116,11 @@ class RunFolder:
     @property
     def weights(self) -> Path:
         return self.path / "best.weights.h5"
+
+    @property
+    def trained(self) -> Path:
+        """The weights that were trained, where averages took their place."""
+        return self.path / "trained.weights.h5"
 
     @property
     def curve(self) -> Path:

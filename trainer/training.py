@@ -45,6 +45,18 @@ def resume(folder: RunFolder, samples: Sequence[Sample]) -> RunRecord:
     if folder.checkpoint() is None:
         state = "is finished" if record.score is not None else "was cut off before its first epoch ended"
         raise RunError(f"the run {folder.path} {state}: there is nothing to go on from")
+    _demand_data(folder, record, samples)
+    return record
+
+
+def demand_same(folder: RunFolder, record: RunRecord, samples: Sequence[Sample], parent: Start) -> None:
+    """Raises RunError where a run was trained on other pictures, or does not come from that model."""
+    if record.ancestry != parent.ancestry:
+        raise RunError(f"the run {folder.path} was not begun --from the {parent.words}")
+    _demand_data(folder, record, samples)
+
+
+def _demand_data(folder: RunFolder, record: RunRecord, samples: Sequence[Sample]) -> None:
     if record.data_sha256 != data_digest(samples):
         raise RunError(f"the run {folder.path} was begun on other pictures or masks; start a new one")
     known = record.held_out_sha256  # records from before it was kept have none
@@ -53,7 +65,6 @@ def resume(folder: RunFolder, samples: Sequence[Sample]) -> RunRecord:
             f"the run {folder.path} was begun with other groups, so pictures that it learned from would now choose the "
             "epoch; start a new one"
         )
-    return record
 
 
 def new_record(

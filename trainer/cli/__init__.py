@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": "Compare encoders and losses by group k-fold, and go on where it was cut off.",
     "results": "Show the tables of a comparison, and write its page.",
     "pick": "Pick the best network of a comparison, say why, and train it for good.",
+    "average": "Average a retrained network with the one that it comes from.",
     "evaluate": "Score a bundle on whole pictures, through the same code as the station.",
     "calibrate": "Measure what is normal for a model, so that a station can flag what is not.",
     "export": "Export a run to a bundle that a station installs.",
