@@ -14,6 +14,7 @@ from station.contract.errors import ImageError
 from station.contract.imaging import (
     MAX_NETWORK_MEGAPIXELS,
     Frame,
+    distances,
     frame_for,
     to_camera_scale,
     to_network_scale,
@@ -157,3 +158,19 @@ def test_a_very_wide_map_is_carried_to_its_far_end() -> None:
     source[:, -1000:] = 1
     far = to_camera_scale(source, frame_between((100, 60_000), (50, 30_000)), (57_000, 0, 3000, 100))
     assert np.array_equal(far[50] > 0.5, np.arange(57_000, 60_000) >= 58_000)
+
+
+def test_distances_are_exact_and_the_same_on_every_call() -> None:
+    from scipy.ndimage import distance_transform_edt
+
+    rng = np.random.default_rng(0)
+    for height, width in rng.integers(10, 120, (30, 2)):
+        noise = cv2.GaussianBlur(rng.normal(size=(height, width)).astype(np.float32), (0, 0), 4.0)
+        inside = (noise > 0).astype(np.uint8)
+        found = [distances(inside.copy()) for _ in range(30)]
+        assert len({one.tobytes() for one in found}) == 1
+        assert np.array_equal(found[0], distance_transform_edt(inside).astype(np.float32))
+
+
+def test_where_everything_is_inside_no_distance_is_infinite() -> None:
+    assert (distances(np.ones((5, 7), np.uint8)) == 65_536).all()

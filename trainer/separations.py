@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from station.contract.analysis import Separate
 from station.contract.cells import Instances, separate
-from station.contract.imaging import Probabilities
+from station.contract.imaging import Probabilities, distances
 from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS, Separation
 
 _RIM = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))  # as far as the station's own reach beyond their outline
@@ -43,7 +43,7 @@ def nuclei(probabilities: Probabilities, cell_diameter_px: float, how: Separatio
     reach = 2 * math.ceil(_LOBES_APART * cell_diameter_px / 2) + 1
     closed = cv2.morphologyEx(nucleus, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
     _, seeds = cv2.connectedComponents(cv2.bitwise_and(closed, mask), connectivity=8)
-    away = cv2.distanceTransform(1 - nucleus, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    away = distances(1 - nucleus)
     parts = watershed(away, np.asarray(seeds, np.int32), mask=mask > 0)
     return _instances(np.asarray(parts, np.int32), probabilities, cell_diameter_px, how)
 

@@ -24,7 +24,7 @@ from station.contract.corrections import (
     Stroke,
 )
 from station.contract.errors import CorrectionError
-from station.contract.imaging import RGB
+from station.contract.imaging import RGB, distances
 from station.contract.manifest import BACKGROUND
 from station.contract.outline import outline
 
@@ -109,8 +109,7 @@ def _split(before: Masks, correction: SplitCell, first_new: int) -> Masks:
         seeds[pixel] = number + 1
     x, y, w, h = cv2.boundingRect(own.astype(np.uint8))
     window = slice(y, y + h), slice(x, x + w)
-    padded = cv2.copyMakeBorder(own[window].astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    depth = distances(np.pad(own[window].astype(np.uint8), 1))[1:-1, 1:-1]
     parts = np.asarray(watershed(-depth, seeds[window], mask=own[window]), np.int64)
     numbers = np.array([0, correction.cell_id, *range(first_new, first_new + len(pixels) - 1)], np.uint16)
     cells = before[1].copy()
