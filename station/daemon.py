@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +27,7 @@ from station.places import free_bytes
 from station.registry import Loaded
 from station.reviewing import stored
 from station.settings import Settings
+from station.version import package_version
 from station.vitals import Clocks, Disk, jump_in_words
 
 _LEASED = 8  # rows leased at once
@@ -275,7 +275,7 @@ def record_of(lease: Lease, result: Result, model: Loaded, settings: Settings) -
         model=model.name,
         engine=result.engine,
         settings_sha256=settings.sha256,
-        package_version=version("wbc-station"),
+        package_version=package_version(),
         cell_diameter_px=analysis.scale.cell_diameter_px,
         cell_diameter_source=analysis.scale.source,
         flags=(*analysis.flags, *(("clock-differs",) if lease.clock_differs else ())),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Literal, cast
 
 import numpy as np
@@ -21,6 +20,7 @@ from station.database.store import Store
 from station.originals import original
 from station.registry import Loaded, load_active
 from station.settings import Settings
+from station.version import package_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _compared(
         cell_diameter_px=before.cell_diameter_px,
         engine=model.engine.name,
         engine_before=before.engine,
-        package_version=version("wbc-station"),
+        package_version=package_version(),
         package_version_before=before.package_version,
     )
 

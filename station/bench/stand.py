@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
@@ -29,6 +28,7 @@ from station.processor import this_processor
 from station.registry import plans_folder
 from station.selection import choose, try_one
 from station.settings import Camera, Database, Engine, Settings
+from station.version import package_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def machine(stand: Stand, loads: Sequence[float]) -> Machine:
         abilities=processor.abilities,
         loads=tuple(loads),
         niceness=os.nice(0),
-        package_version=version("wbc-station"),
+        package_version=package_version(),
         model=stand.bundle.manifest.name,
         model_sha256=stand.bundle.sha256,
         threads=stand.threads,

@@ -7,7 +7,6 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from station.contract.errors import StationError
 from station.database.store import Store
 from station.journal import say
 from station.settings import Settings
+from station.version import package_version
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -97,7 +97,7 @@ def _application(store: Store, settings: Settings, door: Door, who: str) -> Call
     from station.review.pictures import Pictures
 
     pictures = Pictures(store, settings.limits.max_megapixels)
-    desk = Desk(store, settings, pictures, who, secrets.token_urlsafe(32), version("wbc-station"))
+    desk = Desk(store, settings, pictures, who, secrets.token_urlsafe(32), package_version())
     return lambda stopping: application(desk, door, stopping)
 
 

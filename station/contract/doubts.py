@@ -25,10 +25,13 @@ _UNCLEAR = 0.2  # least probability of cell, of what is no cell and looks like o
 
 def unclear_area(probabilities: Probabilities, instances: Instances, cell_diameter_px: float) -> float:
     """The largest region outside all cells that looks like cell to some degree, in discs of the cell diameter."""
-    ghost = (probabilities[..., BACKGROUND] < 1.0 - _UNCLEAR) & (instances.territory == 0)
-    stats = cv2.connectedComponentsWithStats(ghost.astype(np.uint8), connectivity=8)[2]
-    largest = int(stats[1:, cv2.CC_STAT_AREA].max(initial=0))
-    return largest / (math.pi / 4 * cell_diameter_px**2)
+    background = cv2.extractChannel(probabilities, BACKGROUND)
+    ghost = ((background < 1.0 - _UNCLEAR) & (instances.territory == 0)).view(np.uint8)
+    x, y, w, h = cv2.boundingRect(ghost)
+    if not w:
+        return 0.0
+    stats = cv2.connectedComponentsWithStats(ghost[y : y + h, x : x + w], connectivity=8)[2]
+    return int(stats[1:, cv2.CC_STAT_AREA].max()) / (math.pi / 4 * cell_diameter_px**2)
 
 
 def doubted(cells: Sequence[Cell], cell_diameter_px: float, reference: Reference | None) -> tuple[Cell, ...]:

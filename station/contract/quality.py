@@ -47,16 +47,16 @@ _KEPT = ("focus", "brightness", "contrast", "clipped", "stain")
 
 def measure_quality(tile: RGB, probabilities: Probabilities) -> Quality:
     """Of a picture [h, w, 3] at network scale and the network's answer [h, w, 3], both without padding."""
-    colours, likely = tile[::2, ::2], probabilities[::2, ::2]  # enough px for medians, at a quarter of the time
-    winner = likely.argmax(axis=-1)
-    tone = _tone(colours, likely)
-    darkest = max(1.0, _percentile(colours[..., 1], _DARKEST))
-    cells = winner != BACKGROUND
+    # Enough px for medians, at a quarter of the time.
+    colours, likely = np.ascontiguousarray(tile[::2, ::2]), np.ascontiguousarray(probabilities[::2, ::2])
+    winner = _winner(likely)
+    tone = _tone(colours, likely[..., BACKGROUND] > _SURE_GROUND)
+    darkest = max(1.0, _percentile(_counts(colours)[1], _DARKEST))
     return Quality(
         focus=_focus(tile[..., 1]),
         brightness=float(tone.mean() / 255.0),
         contrast=max(0.0, float(np.log(tone[1] / darkest))),
-        clipped=_clipped(colours[cells] if cells.any() else colours.reshape(-1, 3)),
+        clipped=_clipped(colours, winner != BACKGROUND),
         densities=_densities(colours, winner, tone),
     )
 
@@ -77,11 +77,17 @@ def _distance(densities: NDArray[np.float64], reference: StainReference) -> floa
     return float(np.sqrt(max(squared, 0.0) / len(densities)))
 
 
-def _tone(tile: RGB, probabilities: Probabilities) -> NDArray[np.float32]:
+def _winner(likely: Probabilities) -> NDArray[np.uint8]:
+    """[h, w] the most likely class, of equals the first: what `argmax` gives, in half the time."""
+    background, cytoplasm, nucleus = (likely[..., channel] for channel in (BACKGROUND, CYTOPLASM, NUCLEUS))
+    stained = (cytoplasm > background).view(np.uint8)
+    return np.where(nucleus > np.maximum(background, cytoplasm), np.uint8(NUCLEUS), stained)
+
+
+def _tone(colours: RGB, ground: NDArray[np.bool_]) -> NDArray[np.float32]:
     """[3] light of the empty ground, 1..255."""
-    ground = tile[probabilities[..., BACKGROUND] > _SURE_GROUND]
-    seen = ground if len(ground) else tile.reshape(-1, 3)
-    return np.array([max(1.0, _percentile(channel, _LIGHTER)) for channel in seen.T], np.float32)
+    counts = _counts(colours, ground if ground.any() else None)
+    return np.array([max(1.0, _percentile(channel, _LIGHTER)) for channel in counts], np.float32)
 
 
 def _focus(green: NDArray[np.uint8]) -> float | None:
@@ -102,24 +108,44 @@ def _floats(values: cv2.typing.MatLike) -> NDArray[np.float32]:
 
 def _blocks(extreme: np.ufunc, values: NDArray[np.float32]) -> NDArray[np.float32]:
     """[rows, columns] the extreme of each block; the last of a row or column may be narrower."""
-    rows, columns = (np.arange(0, length, _BLOCK_PX) for length in values.shape)
-    return np.asarray(extreme.reduceat(extreme.reduceat(values, rows, axis=0), columns, axis=1), np.float32)
+    height, width = values.shape
+    whole = height - height % _BLOCK_PX
+    # Whole blocks of rows one under the other: a fifth of the time that `reduceat` takes.
+    rows = [extreme.reduce(values[:whole].reshape(-1, _BLOCK_PX, width), axis=1)]
+    if whole < height:
+        rows.append(extreme.reduce(values[whole:], axis=0)[None])
+    return np.asarray(extreme.reduceat(np.concatenate(rows), np.arange(0, width, _BLOCK_PX), axis=1), np.float32)
 
 
-def _percentile(values: NDArray[np.uint8], percent: float) -> float:
-    """Of grey values, by counting them: a tenth of the time that ordering takes."""
-    reached = np.cumsum(np.bincount(values.ravel(), minlength=256))
+def _counts(colours: RGB, where: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """[3, 256] how often each value comes: what orders the values is known in a tenth of the time of ordering them."""
+    mask = None if where is None else where.view(np.uint8)
+    found = (cv2.calcHist([colours], [channel], mask, [256], [0, 256]) for channel in range(3))
+    return np.asarray([np.ravel(channel) for channel in found], np.int64)
+
+
+def _percentile(counts: NDArray[np.int64], percent: float) -> float:
+    """Of grey values that come so often [256]."""
+    reached = np.cumsum(counts)
     return float(np.searchsorted(reached, percent / 100 * reached[-1]))
 
 
-def _clipped(pixels: NDArray[np.uint8]) -> float:
-    return float((pixels >= _WHITE).all(axis=-1).mean())
+def _median(counts: NDArray[np.int64]) -> float:
+    """Of grey values that come so often [256]: the middle one, of two the mean."""
+    reached = np.cumsum(counts)
+    middle = np.searchsorted(reached, [(reached[-1] + 1) // 2, reached[-1] // 2 + 1])
+    return float(middle.mean())
 
 
-def _densities(tile: RGB, winner: NDArray[np.int64], tone: NDArray[np.float32]) -> tuple[float, ...] | None:
+def _clipped(colours: RGB, cells: NDArray[np.bool_]) -> float:
+    white = cv2.inRange(colours, (_WHITE,) * 3, (255,) * 3) > 0
+    return float((white[cells] if cells.any() else white).mean())
+
+
+def _densities(colours: RGB, winner: NDArray[np.uint8], tone: NDArray[np.float32]) -> tuple[float, ...] | None:
     """Median optical densities of nucleus, then of cytoplasm."""
-    parts = [tile[winner == region] for region in (NUCLEUS, CYTOPLASM)]
-    if min(map(len, parts)) < _LEAST_PX:
+    parts = [_counts(colours, winner == region) for region in (NUCLEUS, CYTOPLASM)]
+    if min(int(part[0].sum()) for part in parts) < _LEAST_PX:
         return None
-    medians = (np.maximum(np.median(part, axis=0), 1.0) for part in parts)
+    medians = (np.maximum([_median(channel) for channel in part], 1.0) for part in parts)
     return tuple(float(value) for median in medians for value in np.log(tone / median))

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import cache
-from importlib.metadata import version
 from typing import cast
 
 from sqlalchemy import Table, bindparam, func, insert, select, update
@@ -26,6 +24,7 @@ from station.database.records import (
     StoredAnalysis,
 )
 from station.database.tables import Analysis, AttemptRow, CellRow, File, Image, ImagePath, MaskRow
+from station.version import package_version
 
 # Core statements on the plain table, made once: they are run for every picture.
 _ATTEMPTS = cast(Table, AttemptRow.__table__)
@@ -39,7 +38,7 @@ _END = _END_ALL.where(_ATTEMPTS.c.image_id == bindparam("of_image"))
 
 def begin(session: Session, image_ids: Iterable[int], worker: str, now: datetime) -> None:
     """One more attempt at each of these images."""
-    given = {"worker": worker, "begun_at": now, "package_version": _package_version()}
+    given = {"worker": worker, "begun_at": now, "package_version": package_version()}
     if rows := [{"of_image": image_id} | given for image_id in image_ids]:
         session.connection().execute(_BEGIN, rows)
 
@@ -53,11 +52,6 @@ def end(session: Session, image_id: int, outcome: End, now: datetime, reason: st
 def end_all(session: Session, outcome: End, now: datetime) -> None:
     """How all attempts that are under way came out."""
     session.connection().execute(_END_ALL, {"ended_at": now, "outcome": outcome})
-
-
-@cache
-def _package_version() -> str:
-    return version("wbc-station")
 
 
 # One image

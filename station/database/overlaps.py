@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import (
     BindParameter,
@@ -35,12 +35,15 @@ _newest = Table("newest_analyses", MetaData(), *(Column(name) for name in ("imag
 # Made once: they are run for every picture.
 _OWN: BindParameter[int] = bindparam("own")
 _MOMENT: BindParameter[datetime] = bindparam("moment", type_=Utc())
-_PLACE = select(Image.slide, Image.captured_at).where(Image.id == _OWN)
-_COUNTED = select(Image.id).where(Image.slide == bindparam("slide"), Image.status == "done").limit(bindparam("most"))
-_BEFORE = _COUNTED.where(Image.captured_at <= _MOMENT, or_(Image.captured_at != _MOMENT, Image.id < _OWN))
-_BEFORE = _BEFORE.order_by(Image.captured_at.desc(), Image.id.desc())
-_AFTER = _COUNTED.where(Image.captured_at >= _MOMENT, or_(Image.captured_at != _MOMENT, Image.id > _OWN))
-_AFTER = _AFTER.order_by(Image.captured_at, Image.id)
+_IMAGE = cast(Table, Image.__table__).c
+_PLACE = select(_IMAGE.slide, _IMAGE.captured_at).where(_IMAGE.id == _OWN)
+_COUNTED = select(_IMAGE.id).where(_IMAGE.slide == bindparam("slide"), _IMAGE.status == "done").limit(bindparam("most"))
+_BEFORE = _COUNTED.where(_IMAGE.captured_at <= _MOMENT, or_(_IMAGE.captured_at != _MOMENT, _IMAGE.id < _OWN))
+_BEFORE = _BEFORE.order_by(_IMAGE.captured_at.desc(), _IMAGE.id.desc())
+_AFTER = _COUNTED.where(_IMAGE.captured_at >= _MOMENT, or_(_IMAGE.captured_at != _MOMENT, _IMAGE.id > _OWN))
+_AFTER = _AFTER.order_by(_IMAGE.captured_at, _IMAGE.id)
+_NEW_COPY = insert(cast(Table, FingerprintRow.__table__)).on_conflict_do_nothing()
+_NEW_PAIR = insert(cast(Table, OverlapRow.__table__)).on_conflict_do_nothing()
 
 _AT_ONCE = 10_000  # SQLite takes 32,766 values in one statement
 _Place: TypeAlias = tuple[float, float]  # the centroid of a cell, px
@@ -48,9 +51,10 @@ _Place: TypeAlias = tuple[float, float]  # the centroid of a cell, px
 
 def neighbours(session: Session, image_id: int, most: int) -> Neighbours:
     """The `most` counted images of its slide that were captured last before an image, and first after it."""
-    slide, moment = session.execute(_PLACE, {"own": image_id}).one()
+    connection = session.connection()
+    slide, moment = connection.execute(_PLACE, {"own": image_id}).one()
     given = {"own": image_id, "slide": slide, "moment": moment, "most": most}
-    before, after = (tuple(session.scalars(one, given)) for one in (_BEFORE, _AFTER))
+    before, after = (tuple(connection.scalars(one, given)) for one in (_BEFORE, _AFTER))
     return Neighbours(before, after)
 
 
@@ -62,10 +66,9 @@ def small_copies(session: Session, image_ids: Collection[int]) -> dict[int, Smal
 
 def save(session: Session, image_id: int, registered: Registered) -> None:
     """What an image is recognised by, and its pairs; what is known stays."""
-    copy = asdict(registered.copy) | {"image_id": image_id}
-    session.execute(insert(FingerprintRow).values(copy).on_conflict_do_nothing())
+    session.connection().execute(_NEW_COPY, asdict(registered.copy) | {"image_id": image_id})
     if registered.pairs:
-        session.execute(insert(OverlapRow).on_conflict_do_nothing(), list(map(asdict, registered.pairs)))
+        session.connection().execute(_NEW_PAIR, list(map(asdict, registered.pairs)))
 
 
 def of_image(session: Session, image_id: int) -> tuple[EarlierField, ...]:

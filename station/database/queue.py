@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import cast
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.dml import ReturningInsert
 
 from station.contract.errors import DatabaseError
 from station.database import cells, history, overlaps
@@ -16,6 +16,17 @@ from station.database.tables import Analysis, CellRow, File, Image, MaskRow
 
 MOST_DEATHS = 3  # a picture that was alone in work when the station died so often is put aside
 SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(minutes=10), timedelta(hours=24)
+
+# Core statements on the plain tables, made once: they are run for every picture.
+_IMAGES, _ANALYSES, _MASKS, _CELLS = (cast(Table, row.__table__) for row in (Image, Analysis, MaskRow, CellRow))
+_DONE = (
+    update(_IMAGES)
+    .where(_IMAGES.c.id == bindparam("of_image"), _IMAGES.c.reason.is_distinct_from(SUPERSEDED))
+    .values(status="done", reason=None, worker=None, next_attempt_at=None)
+)
+# Gives the new id, or nothing where this model with these settings was there before.
+_NEW_ANALYSIS = insert(_ANALYSES).on_conflict_do_nothing().returning(_ANALYSES.c.id)
+_NEW_MASKS, _NEW_CELLS = insert(_MASKS), insert(_CELLS)
 
 
 def release(session: Session, now: datetime) -> None:
@@ -66,10 +77,7 @@ def fail(session: Session, image_id: int, reason: str, now: datetime) -> None:
 
 def save(session: Session, record: AnalysisRecord, now: datetime) -> None:
     """Count, cells, masks and status of one image. The same analysis twice is kept once."""
-    state = {"status": "done", "reason": None, "worker": None, "since": now, "next_attempt_at": None}
-    whole = Image.reason.is_distinct_from(SUPERSEDED)
-    done = update(Image).where(Image.id == record.image_id, whole).values(state).returning(Image.id)
-    if session.execute(done).first() is None:
+    if session.connection().execute(_DONE, {"of_image": record.image_id, "since": now}).rowcount == 0:
         _image(session, record.image_id)  # superseded while it was analysed, or not there at all
         history.end(session, record.image_id, "failed", now, SUPERSEDED)
         return
@@ -81,12 +89,13 @@ def save(session: Session, record: AnalysisRecord, now: datetime) -> None:
 
 def insert_analysis(session: Session, record: AnalysisRecord, now: datetime) -> None:
     """The rows of an analysis; none where this model with these settings was there before."""
-    if (row_id := session.scalar(_new_analysis(record, now))) is None:
+    connection = session.connection()
+    if (row_id := connection.execute(_NEW_ANALYSIS, _columns(record, now)).scalar()) is None:
         return
-    masks = {"labels_png": record.labels_png, "cells_png": record.cells_png}
-    session.execute(insert(MaskRow).values(analysis_id=row_id, **masks))
+    masks = {"analysis_id": row_id, "labels_png": record.labels_png, "cells_png": record.cells_png}
+    connection.execute(_NEW_MASKS, masks)
     if record.cells:  # in one statement: row by row they would cost more than the picture's own
-        session.execute(insert(CellRow), [{"analysis_id": row_id} | cells.columns(cell) for cell in record.cells])
+        connection.execute(_NEW_CELLS, [{"analysis_id": row_id} | cells.columns(cell) for cell in record.cells])
 
 
 def _in_turn(*conditions: ColumnElement[bool]):  # type: ignore[no-untyped-def]
@@ -117,8 +126,8 @@ def _image(session: Session, image_id: int) -> Image:
     return image
 
 
-def _new_analysis(record: AnalysisRecord, now: datetime) -> ReturningInsert[tuple[int]]:
-    """Gives the new id, or nothing where this model with these settings was there before."""
+def _columns(record: AnalysisRecord, now: datetime) -> dict[str, object]:
+    """What a row of the analysis holds."""
     copied = (
         *("image_id", "model_sha256", "model", "engine", "settings_sha256", "package_version"),
         *("cell_diameter_px", "cell_diameter_source", "seconds", "quality", "width", "height"),
@@ -126,4 +135,4 @@ def _new_analysis(record: AnalysisRecord, now: datetime) -> ReturningInsert[tupl
     values: dict[str, object] = {name: getattr(record, name) for name in copied}
     values |= {"created_at": now, "flags": list(record.flags), "wbc_count": len(record.cells)}
     values["wbc_count_inside"] = sum(not cell.touches_edge for cell in record.cells)
-    return insert(Analysis).values(values).on_conflict_do_nothing().returning(Analysis.id)
+    return values

@@ -19,6 +19,7 @@ class Transactions:
 
     def __init__(self, path: Path, engine: Engine, clock: Callable[[], datetime]) -> None:
         self.path, self._engine, self._clock = path, engine, clock
+        self._reader = engine.execution_options(**READING)
         self._file = _identity(path)
 
     def close(self) -> None:
@@ -33,7 +34,7 @@ class Transactions:
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
-        with in_words(self.path), Session(self._engine.execution_options(**READING)) as session, session.begin():
+        with in_words(self.path), Session(self._reader) as session, session.begin():
             yield session
 
 
