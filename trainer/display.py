@@ -21,6 +21,7 @@ from trainer.evaluate import (
     selection_score,
     summary,
 )
+from trainer.marks import MarkScore
 from trainer.scales import NEAR, PICTURES, QUANTILES, ScaleScore
 from trainer.stress import UNDISTURBED, Change, Effect
 from trainer.task import Outcome, Task
@@ -107,6 +108,22 @@ def scale_table(draws: int, scores: Mapping[str, ScaleScore]) -> Table:
         shares = (f"{share:.1%}" for share in (own.near, own.drawn, own.drawn_by_masks))
         table.add_row(name, str(own.images), f"{own.unknown:.1%}", f"{own.median_px:.0f}", *errors, *shares)
     return table
+
+
+def marks_table(scores: Mapping[tuple[str, str], MarkScore]) -> Table:
+    """A line per kind of picture and scale: what the mark for review catches, what it doubts, and the flags behind."""
+    table = Table("pictures", "scale", "wrong", "of these marked", "right", "of these marked", title="marks for review")
+    table.add_column("flags (of wrong, of right counts)", overflow="fold")
+    for (kind, scale), own in scores.items():
+        flags = (f"{flag} {wrong}, {right}" for flag, (wrong, right) in own.with_flag.items())
+        parts = (own.wrong, own.wrong_marked), (own.right, own.right_marked)
+        cells = (text for whole, part in parts for text in (str(whole), _part(part, whole)))
+        table.add_row(kind, scale, *cells, "; ".join(flags))
+    return table
+
+
+def _part(part: int, whole: int) -> str:
+    return f"{part} ({part / whole:.1%})" if whole else "–"
 
 
 def _beside(change: Change | None, form: str, is_plain: bool) -> str:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--counting", is_flag=True, help="Count composed and painted fields with exact truth instead.")
 @click.option("--stress", is_flag=True, help="Score pictures and count composed fields under disturbances instead.")
 @click.option("--scale", is_flag=True, help="Estimate scales instead: of single pictures, and of 20 drawn by chance.")
+@click.option("--marks", is_flag=True, help="Tell instead how many wrong and right counts are marked for review.")
 @click.option(
     "--fields",
     type=click.IntRange(min=1),
@@ -64,6 +65,7 @@ def command(
     counting: bool,
     stress: bool,
     scale: bool,
+    marks: bool,
     fields: int | None,
     seed: int,
     per_image: bool,
@@ -89,6 +91,9 @@ def command(
     single pictures are off, and how often 20 of a set, drawn by chance, come within 12 % of its median together, as a
     station settles the scale of its camera.
 
+    With --marks, composed fields and the pictures of DATA are counted, their scale told and not: how many of the wrong
+    counts are marked for review, how many of the right ones, and which flags they have.
+
     \b
     Example:
       trainer evaluate my-model.zip my-images
@@ -97,6 +102,7 @@ def command(
       trainer evaluate my-model.zip my-images --counting
       trainer evaluate my-model.zip my-images --stress --fields 30
       trainer evaluate my-model.zip my-images --scale
+      trainer evaluate my-model.zip my-images --marks
       trainer evaluate my-model.zip my-test --against "$(station model path)"
     """
     from station.contract.bundle import read_bundle
@@ -104,7 +110,7 @@ def command(
     from trainer.evaluate import by_dataset
     from trainer.runs import open_run
 
-    exam = _exam({"--counting": counting, "--stress": stress, "--scale": scale})
+    exam = _exam({"--counting": counting, "--stress": stress, "--scale": scale, "--marks": marks})
     folder = open_run(runs, run) if run else None
     opened = read_bundle(bundle)
     older = read_bundle(against) if against else None

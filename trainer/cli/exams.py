@@ -1,4 +1,4 @@
-"""`trainer evaluate --counting`, `--stress`, `--scale`: exact truth, disturbances, unknown cameras."""
+"""`trainer evaluate --counting`, `--stress`, `--scale`, `--marks`: exact truth, disturbances, cameras, doubts."""
 
 from __future__ import annotations
 
@@ -74,10 +74,29 @@ def scale(
     show(scale_table(len(seeds), {name: scale_score(found, seeds) for name, found in own.items()}))
 
 
+def marks(
+    bundle: Bundle, samples: Sequence[Sample], diameters: Mapping[str, float], seeds: range, threads: int
+) -> None:
+    """A line for the composed fields and for each data set, the scale told and not."""
+    from station.engines import Setup, open_engine
+    from trainer.composites import compose
+    from trainer.cutouts import stock
+    from trainer.display import marks_table, show
+    from trainer.marks import mark_scores, of_fields, of_pictures
+
+    network = open_engine(bundle, setup=Setup(threads=threads))
+    cells, grounds = stock(samples, diameters)
+    fields = of_fields((compose(seed, cells, grounds) for seed in seeds), bundle.manifest, network)
+    counts = _tracked(fields, len(seeds), "composed fields")
+    counts += _tracked(of_pictures(samples, diameters, bundle.manifest, network), len(samples), "pictures")
+    show(marks_table(mark_scores(counts)))
+
+
 EXAMS: Final[Mapping[str, Exam]] = {
     "--counting": Exam(count, 300),
     "--stress": Exam(stress, 60),
     "--scale": Exam(scale, 200),
+    "--marks": Exam(marks, 300),
 }
 
 
