@@ -94,9 +94,10 @@ def state_of(store: Store, image_id: int) -> Reviewed:
 def masks_of(state: Reviewed) -> Masks:
     """(labels, cells) [H, W]. Raises CorrectionError where they were pruned."""
     if state.labels_png is None or state.cells_png is None:
+        first = "take back what was said of it (--withdraw), then " if state.stands else ""
         raise CorrectionError(
             f"the masks of image {state.image_id} were pruned: it can be accepted or rejected, but not redrawn; "
-            "`station reanalyse` makes new ones"
+            f"{first}`station reanalyse` makes new ones"
         )
     return (
         np.asarray(decode_mask(state.labels_png), np.uint8),

@@ -38,16 +38,19 @@ class SignatureState:
     differs: tuple[str, ...] = ()
 
 
-def sign(store: Store, subject: Subject, name: str, who: str, zone: ZoneInfo) -> Signature:
+def sign(store: Store, subject: Subject, name: str, who: str, zone: ZoneInfo, *, seen: str | None = None) -> Signature:
     """Put a name under the numbers of a slide, or of a local day (YYYY-MM-DD) in `zone`, as they are at this moment.
 
-    What was signed before stays. Raises CorrectionError naming what is in the way: images marked for review, waiting,
-    queued or being analysed; no counted image at all; no name.
+    `seen` is the `seen_of` what the person was shown, None for whatever there is. What was signed before stays. Raises
+    CorrectionError naming what is in the way: images marked for review, waiting, queued or being analysed; no counted
+    image at all; no name; numbers that are others than those that were shown.
     """
     if not who.strip():
         raise CorrectionError("nobody is named; say who signs")
 
     def seal(lines: Sequence[ReviewLine]) -> NewSignature:
+        if seen is not None and seen != seen_of(lines):
+            raise CorrectionError("something was changed since this page was opened; look at the numbers below again")
         _need_settled(subject, name, lines)
         counted = _counted(lines)
         images = tuple(map(_signed, counted))
@@ -77,6 +80,15 @@ def numbers(lines: Sequence[ReviewLine]) -> dict[str, int]:
         "images_changed": sum(line.changed for line in counted),
         "images_rejected": sum(line.rejected for line in counted),
     }
+
+
+def seen_of(lines: Sequence[ReviewLine]) -> str:
+    """A digest of what was shown of images: another one once any of them counts differently."""
+    shown = [
+        (line.image_id, line.status, line.analysis_id, line.wbc_count, line.wbc_count_reviewed, line.number)
+        for line in lines
+    ]
+    return hashlib.sha256(repr(sorted(shown, key=str)).encode()).hexdigest()
 
 
 def scope_of(subject: Subject, name: str, zone: ZoneInfo) -> Scope:

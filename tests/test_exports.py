@@ -6,7 +6,7 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,7 +24,7 @@ from pycocotools.coco import COCO
 from shapely.geometry import Polygon, shape
 
 from station.cli import main
-from station.contract.corrections import Accept, Correction, MergeCells, RejectImage, Repaint, Stroke
+from station.contract.corrections import Accept, Correction, Flag, MergeCells, RejectImage, Repaint, Stroke
 from station.contract.decoding import decode
 from station.contract.errors import StationError
 from station.contract.polygons import polygons
@@ -32,7 +32,7 @@ from station.database.review_records import Between, Reviewed
 from station.exports import FORMATS, open_format
 from station.exports.choosing import Wanted
 from station.exports.names import key_of
-from station.exports.writing import export
+from station.exports.writing import Tally, export
 from station.reviewing import correct, masks_of, state_of
 from station.testset import draw, freeze, frozen, learnt
 from trainer.datasets import open_dataset
@@ -354,6 +354,17 @@ def test_days_slides_and_reviewed_pictures_are_chosen(
     assert [int(row["image_id"]) for row in rows_of(tmp_path / "out" / "images.csv")] == numbers
 
 
+def test_what_somebody_wants_looked_at_again_is_not_reviewed(fresh: Room, tmp_path: Path) -> None:
+    for cells in (1, 2):
+        fresh.say(fresh.take(cells), Accept())
+    fresh.say(1, Flag())
+    told = fresh.call("export", "--format", "training", "--reviewed", "-o", tmp_path / "out")
+    assert "left out: 1 picture: somebody asked for another look" in told.output
+    fresh.say(1, Accept())
+    told = fresh.call("export", "--format", "training", "--reviewed", "-o", tmp_path / "again")
+    assert "again: 2 pictures, 2 of them looked at by a person" in told.output
+
+
 def test_where_nothing_is_to_be_exported_that_is_said(room: Room, tmp_path: Path) -> None:
     for asked in (("--date", "2026-11-22"), ("--slide", "nobody's")):
         told = room.call("export", "--format", "csv", *asked, "-o", tmp_path / "out")
@@ -544,6 +555,19 @@ def test_what_ends_among_the_tests_leaves_no_training_set_without_them(fresh: Ro
     with pytest.raises(KeyboardInterrupt):
         export(fresh.store, fresh.settings, Wanted("training"), tmp_path / "train", NIGHT, step=step)
     assert not (tmp_path / "train").exists() and not (tmp_path / "train-test").exists()
+
+
+def test_slides_are_noted_as_learnt_before_anybody_can_learn_from_them(fresh: Room, tmp_path: Path) -> None:
+    fresh.take(1)
+    there: list[bool] = []
+
+    def ready(tallies: Sequence[Tally]) -> None:
+        there.append(tallies[0].folder.exists())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(fresh.store, fresh.settings, Wanted("training"), tmp_path / "train", NIGHT, ready=ready)
+    assert there == [False] and not (tmp_path / "train").exists()
 
 
 def test_a_test_set_is_drawn_once(fresh: Room) -> None:

@@ -24,7 +24,7 @@ from painted_days import MORNING, NIGHT, Day, small
 
 from station.baseline import keep, measure
 from station.cli import main
-from station.contract.corrections import Accept, RejectImage, RemoveCell
+from station.contract.corrections import Accept, Flag, RejectImage, RemoveCell
 from station.contract.decoding import decode
 from station.database.records import NewImage
 from station.demo.smear import SmearRecipe
@@ -169,7 +169,7 @@ def test_corrected_counts_count_and_the_page_says_how_many_were_changed(day: Day
     told, shown = twin(day), page(day)
     assert (told["wbc_count"], told["wbc_count_automatic"], told["images_review_open"]) == (5, 8, 0)
     assert sum(slide["wbc_count"] for slide in told["day"]["slides"]) == 5
-    assert [dot["wbc_count"] for dot in told["day"]["dots"]] == [2, 2, 0, 1, 0]
+    assert [dot["wbc_count"] for dot in told["day"]["dots"]] == [2, 2, 0, 1]  # a rejected picture is no field
     assert "Persons looked at 3 pictures, changed cells of 1 and rejected 1;" in shown.said
     assert "Without corrections there would be 8 white cells" in shown.said
     assert "2 (automatic 3)" in shown.said
@@ -191,6 +191,11 @@ def test_what_is_marked_for_review_is_shown_as_a_share_with_its_interval(day: Da
     assert (told["for_review"]["part"], told["for_review"]["of"]) == (1, 5)
     assert "1 of 5: 20.0 % (95 % interval 3.6 % to 62.4 %); 1 of them still wait for a look" in shown.said
     assert [tile["image_id"] for tile in told["sheet"]["fields"]] == [2]
+    correct(day.store, 1, Flag(), "A. Meier")  # a person's mark is one, too
+    told, shown = twin(day)["day"], page(day)
+    assert (told["for_review"]["part"], told["for_review"]["of"]) == (2, 5)
+    assert "interval 11.8 % to 76.9 %); 2 of them still wait for a look" in shown.said
+    assert [slide["for_review"] for slide in told["slides"]] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -422,6 +427,9 @@ def test_hostile_names_are_text_and_nothing_else(day: Day, name: str) -> None:
     assert printable(name) in "".join(shown.words) and printable(slide) in "".join(shown.words)
     secret = page(day)
     assert name not in secret.text and printable(slide) not in "".join(secret.words)
+    told = render(summed(day, names=True), "json")
+    assert all(one.isprintable() or one == "\n" for one in told)
+    assert json.loads(told)["images"][0]["name"] == name
 
 
 def test_charts_tables_and_pictures_have_words_and_colours_can_be_told_from_the_ground(day: Day) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from trainings import (
     GENTLE,
     STARTER,
@@ -26,6 +27,7 @@ from trainings import (
 
 from station.contract.bundle import Bundle, prove, read_bundle
 from station.engines import open_engine
+from trainer.cli import main
 from trainer.runs import RunFolder
 
 pytestmark = pytest.mark.xdist_group("interrupted")  # the undisturbed run is trained once
@@ -79,16 +81,15 @@ def resumed(tmp_path_factory: pytest.TempPathFactory, fields: Path, cut_off: Pat
 
 def refused(*arguments: object, exit_code: int = 1) -> str:
     """The sentence of a command that fails without a traceback."""
-    code, output = ended(*arguments)
-    assert code == exit_code, output
-    assert "Traceback" not in output
-    return output.strip().splitlines()[-1]
+    told = CliRunner().invoke(main, [*map(str, arguments)])
+    assert isinstance(told.exception, SystemExit) and told.exit_code == exit_code, told
+    return told.output.strip().splitlines()[-1]
 
 
 def exported(run: RunFolder, path: Path) -> Bundle:
     """The bundle of a run, after it has proved itself."""
-    code, output = ended("export", run.path, "-o", path)
-    assert code == 0, output
+    told = CliRunner().invoke(main, ["export", str(run.path), "-o", str(path)], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
     bundle = read_bundle(path)
     assert prove(bundle, open_engine(bundle, "onnxruntime"))
     return bundle

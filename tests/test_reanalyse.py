@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
@@ -23,6 +24,7 @@ from station.database.records import AnalysisRecord, FileStamp, NewImage
 from station.database.review_records import Slide
 from station.database.store import Store
 from station.reanalysis import plan, reanalyse
+from station.reports import summarise
 from station.reviewing import correct, masks_of, state_of
 
 LARGE, SMALL = (60, 60, 30, 17), (160, 110, 15, 9)  # a small one is a quarter of a cell
@@ -134,6 +136,9 @@ def test_a_corrected_picture_keeps_its_corrected_count(room: Room) -> None:
     assert room.call().exit_code == 0
     assert room.told()[0] == (1, 1, "strict")
     state = state_of(room.store, 1)
+    day = summarise(room.store, START.date(), START.date(), ZoneInfo("UTC"))
+    assert [line.model for line in day.images] == ["tiny", "strict", "strict"]  # whose cells count
+    assert [line.model for line in room.store.review_lines(Slide("S-A"))] == ["tiny"]
     assert state.changed and all((a == b).all() for a, b in zip(masks_of(state), expected, strict=True))
     correct(room.store, 1, Withdraw(), "Ada")
     assert state_of(room.store, 1).wbc_count == 1 and not state_of(room.store, 1).changed

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +20,7 @@ from station.commission import PSEUDONYM_SALT
 from station.contract.errors import StationError
 from station.database.records import AnalysisRecord, FileStamp, NewImage, StoredCell
 from station.database.store import Store
-from station.reports import FORMATS, render, summarise
+from station.reports import FORMATS, pseudonym, render, summarise
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2026, 3, 29, 12, 0, tzinfo=BERLIN)
@@ -95,6 +97,15 @@ def test_counts_are_summed_by_slide_with_and_without_cells_at_the_edge(day: Day)
     assert summary.models == ("starter on onnxruntime",)
 
 
+def test_half_a_copy_that_was_replaced_is_no_picture_of_the_day(day: Day) -> None:
+    day.image(NOON)
+    day.image(NOON, None)
+    with closing(sqlite3.connect(day.store.path)) as connection, connection:
+        connection.execute("UPDATE images SET status = 'quarantined', reason = 'superseded' WHERE id = 2")
+    summary = summarise(day.store, NOON.date(), NOON.date(), BERLIN)
+    assert [line.status for line in summary.images] == ["done"] and len(summary.open) == 0
+
+
 def test_pictures_that_came_in_on_another_day_are_named_on_both(day: Day) -> None:
     day.now = (NOON + timedelta(days=1)).astimezone(UTC)
     day.image(NOON)
@@ -113,6 +124,11 @@ def test_names_are_pseudonyms_unless_asked_for(day: Day, style: str) -> None:
     )
     assert "Meier" not in secret
     assert "Meier.bmp" in shown
+
+
+def test_no_spreadsheet_takes_a_pseudonym_for_a_number() -> None:
+    made = [pseudonym(f"{number}.bmp", "salt") for number in range(2000)]
+    assert all(re.fullmatch("[g-v][0-9a-f]{7}", one) for one in made) and len(set(made)) == 2000
 
 
 def test_json_and_csv_carry_the_same_numbers(day: Day) -> None:

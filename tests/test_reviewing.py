@@ -431,7 +431,10 @@ def test_masks_of_a_corrected_image_stay_until_the_image_goes(room: Reviewing) -
     assert rows(room.store.path, masks) == [(1,)]
     told = correct(room.store, 2, AWAY, "Ada")
     assert told.refusal is not None and "were pruned: it can be accepted or rejected" in told.refusal
+    assert "redrawn; `station reanalyse` makes new ones" in told.refusal
     assert correct(room.store, 2, Accept(), "Ada").state.wbc_count == 2
+    refused = correct(room.store, 2, AWAY, "Ada").refusal  # an accepted count stays, whatever is analysed anew
+    assert refused is not None and "take back what was said of it (--withdraw), then `station reanalyse`" in refused
     for path in (room.folder / "S-17").iterdir():
         path.unlink()
     planned = plan(room.store, late, room.folder)

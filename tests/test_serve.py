@@ -32,8 +32,8 @@ from station.database.review_records import Slide
 from station.database.store import Store
 from station.printing import printable
 from station.review.pictures import Kept
-from station.review.signatures import digest
 from station.reviewing import correct
+from station.signing import seen_of
 
 ONE, TWO, THREE = small(1, 2, 3)
 FORM = "application/x-www-form-urlencoded"
@@ -375,7 +375,7 @@ def test_a_slide_is_signed_once_nothing_is_in_the_way_and_changes_show(day: Day,
 
 
 def current(day: Day, slide: str) -> str:
-    return digest(day.store.review_lines(Slide(slide)))
+    return seen_of(day.store.review_lines(Slide(slide)))
 
 
 def test_a_day_is_signed_by_its_local_date(tmp_path: Path) -> None:

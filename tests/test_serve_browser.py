@@ -369,6 +369,21 @@ def test_a_slide_is_signed_in_the_page(page: Page, day: Day, at: Served) -> None
     assert signature.who == "Ada Weber"
 
 
+def test_a_station_that_does_not_answer_is_said_and_the_name_stays(browser: Browser, tmp_path: Path) -> None:
+    day = Day(tmp_path)
+    day.picture(TWO, MORNING, slide="S-off")
+    with served(day) as running, looking(browser, running, expected=1) as page:
+        page.goto(f"{running.url}/sign?slide=S-off")
+        page.get_by_label("Your name").fill("Ada Weber")
+        page.context.set_offline(True)
+        page.get_by_role("button", name="Sign these numbers").click()
+        expect(page.locator("#live")).to_contain_text("Not signed: the station does not answer")
+        page.context.set_offline(False)
+        page.get_by_role("button", name="Sign these numbers").click()
+        expect(page.locator("h1")).to_contain_text("signed Ada Weber")
+    day.store.close()
+
+
 def addresses(day: Day, at: Served) -> list[str]:
     image_id = day.picture(THREE, MORNING, slide="S-pages", flags=("review", "unsure", "cell-at-edge"))
     at.correct(day.picture(TWO, MORNING + timedelta(minutes=1), slide="S-pages"), "remove", cell_id=1, why="no cell")

@@ -20,7 +20,7 @@ from station.contract.flags import REVIEW
 from station.database.review_records import Slide
 from station.database.store import Store
 from station.reviewing import correct
-from station.signing import sign, signature_state
+from station.signing import seen_of, sign, signature_state
 
 UTC, BERLIN = ZoneInfo("UTC"), ZoneInfo("Europe/Berlin")
 
@@ -97,6 +97,21 @@ def test_what_is_not_counted_yet_is_counted_first(store: Store) -> None:
     store.lease("w", 1)
     store.save_analysis(analysis(2))
     assert sign(store, "slide", "S-17", "Ada", UTC).numbers["images"] == 3
+
+
+def test_what_changed_since_it_was_shown_is_not_signed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    count(store, "a.bmp", cells=3)
+    shown, stored = seen_of(store.review_lines(Slide("S-17"))), Store.sign
+
+    def late(of: Store, *told: object) -> object:
+        correct(of, 1, RejectImage(), "Ben")  # after the page was checked, before the signature is written
+        return stored(of, *told)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched, pytest.raises(CorrectionError, match="changed since this page was opened"):
+        patched.setattr(Store, "sign", late)
+        sign(store, "slide", "S-17", "Ada", UTC, seen=shown)
+    assert store.signatures("slide", "S-17") == ()
+    assert sign(store, "slide", "S-17", "Ada", UTC, seen=seen_of(store.review_lines(Slide("S-17")))).who == "Ada"
 
 
 def test_nobody_signs_nothing(store: Store) -> None:
@@ -215,7 +230,8 @@ def test_the_commands_sign_show_and_print_no_codes(store: Store, tmp_path: Path,
         assert told.exit_code == 0 and "2 white cells (2 found automatically) in 1 image, 0 changed" in told.stdout
         assert not set(told.stdout) & set("\x1b‮")
     assert [one.who for one in store.signatures("day", "2026-11-23")] == [who]
-    assert "slide S-17: signed; " in call("--slide", "S-17", "--show").stdout
+    signed = call("--slide", "S-17", "--show").stdout
+    assert "slide S-17: signed; " in signed and "counted by starter 1, m1" in signed
     correct(store, 1, RejectImage(), "Ada")
     shown = call("--slide", "S-17", "--show").stdout
     assert "slide S-17: changed since; " in shown and "image 1: corrected, 2 -> 0 white cells" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -71,10 +72,14 @@ def command(
         def step(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        tallies = export(store, settings, wanted, output, now_utc(), overwrite=overwrite, step=step)
-    if style == "training":
-        with writing(settings) as store:
-            note_learnt(store, {line.slide for tally in tallies if tally.folder == output for line in tally.lines})
+        def ready(tallies: Sequence[Tally]) -> None:  # known before anybody can learn from it
+            if style == "training":
+                with writing(settings) as kept:
+                    note_learnt(
+                        kept, {line.slide for tally in tallies if tally.folder == output for line in tally.lines}
+                    )
+
+        tallies = export(store, settings, wanted, output, now_utc(), overwrite=overwrite, step=step, ready=ready)
     for tally in tallies:
         _tell(tally)
     sys.exit(1 if any(left.lost for tally in tallies for left in tally.left) else 0)

@@ -57,7 +57,7 @@ def command(
     Example:
       station report --date 2026-03-29
       station report --from 2026-03-01 --to 2026-03-31 --format csv -o march.csv
-      station report --date yesterday -o report-{date}.txt
+      station report --date yesterday --format html -o report-{date}.html
       station report --format html -o day.html
     """
     settings = settings_of(config)

@@ -59,4 +59,5 @@ def _signature(signature: Signature) -> str:
     told = signature.numbers
     cells = f"{plural(told['cells_reviewed'], 'white cell')} ({told['cells_automatic']} found automatically)"
     seen = f"{plural(told['images'], 'image')}, {told['images_changed']} changed, {told['images_rejected']} rejected"
-    return f"{signature.who}, {signature.signed_at:%Y-%m-%d %H:%M:%S} UTC: {cells} in {seen}"
+    by = "; ".join(signature.models)
+    return f"{signature.who}, {signature.signed_at:%Y-%m-%d %H:%M:%S} UTC: {cells} in {seen}; counted by {by}"

@@ -43,7 +43,7 @@ newest_analyses = Table(
     *(Column(name) for name in ("id", "image_id", "model", "model_sha256", "wbc_count")),
     Column("flags", JSON()),
 )
-latest, standing = aliased(CorrectionRow), aliased(CorrectionRow)
+latest, standing, corrected = aliased(CorrectionRow), aliased(CorrectionRow), aliased(Analysis)
 
 
 def append(session: Session, new: NewCorrection, now: datetime) -> StoredCorrection | None:
@@ -140,10 +140,12 @@ def looked_at() -> Select[Any]:
         .add_columns(latest.number, latest.stands, latest.changed, latest.rejected)
         .add_columns(latest.wbc_count.label("corrected"), latest.wbc_count_inside.label("corrected_inside"))
         .add_columns(standing.seen_analysis_id.label("looked_at"), standing.kind.label("standing_kind"))
-        .add_columns(overlapping.label("overlapping"))
+        .add_columns(overlapping.label("overlapping"), corrected.engine.label("engine"))
+        .add_columns(corrected.model.label("corrected_model"), corrected.model_sha256.label("corrected_sha256"))
         .outerjoin(newest_analyses, newest_analyses.c.image_id == Image.id)
         .outerjoin(latest, (latest.image_id == Image.id) & (latest.number == number))
         .outerjoin(standing, (standing.image_id == Image.id) & (standing.number == latest.stands))
+        .outerjoin(corrected, (corrected.id == latest.analysis_id) & (latest.stands > 0))
         .where(Image.reason.is_distinct_from(SUPERSEDED))
     )
 
@@ -151,16 +153,19 @@ def looked_at() -> Select[Any]:
 def to_line(row: dict[str, Any], doubts: Collection[str]) -> ReviewLine:
     flags = (*(row["flags"] or ()), *([OVERLAPS] if row["overlapping"] else ()))
     copied = ("image_id", "path", "slide", "captured_at", "status", "reason")
-    analysed = ("analysis_id", "model", "model_sha256", "wbc_count")
+    analysed = ("analysis_id", "wbc_count", "engine")
     unseen = row["looked_at"] is None or row["looked_at"] != row["analysis_id"]
     return ReviewLine(
         **{name: row[name] for name in (*copied, *analysed)},
+        model=row["corrected_model"] or row["model"],
+        model_sha256=row["corrected_sha256"] or row["model_sha256"],
         flags=flags,
         wbc_count_reviewed=row["corrected"] if row["stands"] else None,
         wbc_count_inside_reviewed=row["corrected_inside"] if row["stands"] else None,
         number=row["number"] or 0,
         changed=bool(row["stands"] and row["changed"]),
         rejected=bool(row["stands"] and row["rejected"]),
+        flagged=row["standing_kind"] == FLAG,
         marked=row["standing_kind"] == FLAG or (unseen and not set(flags).isdisjoint(doubts)),
     )
 

@@ -118,7 +118,7 @@ class ReviewLine:
     status: str
     reason: str | None
     flags: tuple[str, ...]
-    model: str | None
+    model: str | None  # whose cells count: of a corrected image the one that was corrected
     model_sha256: str | None
     analysis_id: int | None  # the newest; None: there is none
     wbc_count: int | None  # automatic; None: there is no analysis
@@ -128,6 +128,8 @@ class ReviewLine:
     changed: bool
     rejected: bool
     marked: bool  # for review, and nobody has looked since
+    flagged: bool  # a person asked for another look, and nothing was said since
+    engine: str | None  # that ran the model on which a standing correction rests; None: none stands
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,8 @@ def _reason(line: ReviewLine, wanted: Wanted, needs: Needs, test_set: TestSet | 
         return "rejected"
     if wanted.reviewed and line.wbc_count_reviewed is None:
         return "nobody looked at it"
+    if wanted.reviewed and line.flagged:
+        return "somebody asked for another look"
     if test_set and line.slide in test_set.slides and line.image_id not in test_set.images:
         return "of a slide of the test set, but taken after that was frozen"
     return None

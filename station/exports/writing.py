@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from station.originals import content_of
 from station.reviewing import masks_of, state_of
 from station.settings import Settings
 from station.testset import TestSet, frozen
+from station.version import package_version
 
 
 @dataclass(slots=True)
@@ -65,10 +65,12 @@ def export(
     *,
     overwrite: bool = False,
     step: Callable[[int, int], None] = lambda _done, _total: None,
+    ready: Callable[[Sequence[Tally]], None] = lambda _tallies: None,
 ) -> tuple[Tally, ...]:
     """Write what is wanted into `output`; with a frozen test set, `training` writes that into `<output>-test`.
 
-    Both appear whole or not at all. Raises StationError where nothing fits, or nothing can be written there.
+    `ready` is called when all is written, before it appears. Both appear whole or not at all. Raises StationError where
+    nothing fits, or nothing can be written there.
     """
     style = open_format(wanted.style)
     test_set = frozen(store) if style.NEEDS.holds_tests_back else None
@@ -89,6 +91,7 @@ def export(
             style.write(_items(work, tally), folder)
             told = _manifest(work, tally, now, test_set)
             (folder / MANIFEST).write_text(json.dumps(told, indent=2), encoding="utf-8")
+        ready(tallies)
     return tuple(tallies)
 
 
@@ -156,7 +159,7 @@ def _manifest(work: Work, tally: Tally, now: datetime, test_set: TestSet | None)
     return {
         "export": wanted.style,
         "made_at": now.astimezone(work.settings.report.zone).isoformat(timespec="seconds"),
-        "wbc_station": version("wbc-station"),
+        "wbc_station": package_version(),
         "from": wanted.first.isoformat(),
         "to": wanted.last.isoformat(),
         "time_zone": work.settings.report.time_zone,

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from station.commission import PSEUDONYM_SALT
 from station.contract.errors import StationError
 from station.contract.flags import REVIEW
-from station.database.records import ImageResult
+from station.database.records import SUPERSEDED, ImageResult
 from station.database.review_records import Between, ReviewLine
 from station.database.store import Store
 from station.days import bounds
@@ -152,13 +152,18 @@ def summarise(store: Store, first: date, last: date, zone: ZoneInfo, *, names: b
     images = tuple(
         _line(result, looks.get(result.image_id), shared.get(result.image_id, 0), zone, shown)
         for result in store.results_between(start, end)
+        if result.reason != SUPERSEDED  # half a copy that was replaced is no picture of the day
     )
     return Summary(first, last, zone.key, images, other_ingested, other_captured)
 
 
 def pseudonym(text: str, salt: str, digits: int = 8) -> str:
-    """A short stable stand-in for a name, hex; without the salt of this station it cannot be guessed back."""
-    return hmac.new(salt.encode(), text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:digits]
+    """A short stable stand-in for a name; without the salt of this station it cannot be guessed back.
+
+    Hexadecimal digits, the first of them as a letter from g to v: a spreadsheet takes 12345678 or 123e4567 for numbers.
+    """
+    digest = hmac.new(salt.encode(), text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
+    return chr(ord("g") + int(digest[0], 16)) + digest[1:digits]
 
 
 def render(summary: Summary, style: str) -> str:
@@ -183,8 +188,8 @@ def _line(
         wbc_count_inside=result.wbc_count_inside,
         flags=result.flags,
         cell_diameter_px=result.cell_diameter_px,
-        model=result.model,
-        engine=result.engine,
+        model=look.model if look is not None and look.engine else result.model,
+        engine=(look and look.engine) or result.engine,
         wbc_count_reviewed=result.wbc_count_reviewed,
         wbc_count_inside_reviewed=look.wbc_count_inside_reviewed if look is not None else None,
         changed=look is not None and look.changed,

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -21,6 +20,7 @@ from station.reports.figures import Control, Detail, Distribution, Dot, Point, S
 from station.reports.intervals import limits, share
 from station.reports.sheet import sheet
 from station.settings import Settings
+from station.version import package_version
 
 # quantity -> its title and unit; all are means of pictures in a control chart
 TITLES: Final[Mapping[str, tuple[str, str]]] = {
@@ -48,14 +48,14 @@ def detailed(store: Store, summary: Summary, settings: Settings, now: datetime) 
     period = "hour" if (summary.last - summary.first).days < _HOURLY_DAYS else "day"
     detail = Detail(
         made_at=now.astimezone(zone),
-        version=version("wbc-station"),
+        version=package_version(),
         slides=tuple(_slides(summary, settings.report.target_cells)),
         waiting=sum(line.status not in ("done", "quarantined") for line in summary.images),
         quarantined=tuple(_reasons(summary.images)),
-        for_review=share(sum(line.for_review for line in summary.counted), len(summary.counted)),
+        for_review=share(sum(line.for_review or line.review_open for line in summary.counted), len(summary.counted)),
         cut_by_border=share(summary.wbc_count - summary.wbc_count_inside, summary.wbc_count),
         flags=_tallied(flag for line in summary.counted for flag in line.flags),
-        dots=tuple(sorted((Dot(line.captured_at, line.count or 0) for line in summary.counted), key=lambda d: d.at)),
+        dots=tuple(sorted(_dots(summary.counted), key=lambda dot: dot.at)),
         period=period,
         baseline=_baseline_words(fields, baseline),
         control=tuple(_control(fields, zone, period, baseline)),
@@ -67,12 +67,17 @@ def detailed(store: Store, summary: Summary, settings: Settings, now: datetime) 
     return replace(summary, detail=detail)
 
 
+def _dots(lines: Iterable[ImageLine]) -> Iterator[Dot]:
+    """A rejected picture says nothing of a field."""
+    return (Dot(line.captured_at, line.count or 0) for line in lines if not line.rejected)
+
+
 def _same_model(fields: Iterable[Field], baseline: Baseline) -> bool:
     return {field.model_sha256 for field in fields} <= {baseline.model_sha256}
 
 
 def _slides(summary: Summary, target: int) -> Iterator[Slide]:
-    doubtful = Counter(line.slide for line in summary.counted if line.for_review)
+    doubtful = Counter(line.slide for line in summary.counted if line.for_review or line.review_open)
     distinct = summary.distinct
     for name, images, cells in summary.slides:
         once = distinct[name]

@@ -13,7 +13,7 @@ from station.reports.figures import Control, Detail, Sheet, Tally, Tile
 
 def render(summary: Summary) -> str:
     """One object: the days, the totals, the slides, the pictures, and under `day` all that the page shows."""
-    return json.dumps(document(summary), indent=2, ensure_ascii=False, default=_moment) + "\n"
+    return json.dumps(document(summary), indent=2, default=_moment) + "\n"
 
 
 def document(summary: Summary) -> dict[str, object]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from station.contract.errors import CorrectionError
 from station.database.review_records import ReviewLine, Subject
 from station.review.desk import Desk, name_of
 from station.review.gallery import days
-from station.signing import SignatureState, numbers, scope_of, sign, signature_state
+from station.signing import SignatureState, numbers, scope_of, seen_of, sign, signature_state
 
 _SLIDES, _DAYS = 100, 31  # in the list
 _MOST_IN_THE_WAY = 200  # images that are named
@@ -60,7 +59,7 @@ def sign_page(desk: Desk, subject: Subject, name: str, problem: str = "") -> str
         "models": sorted({line.model for line in lines if line.model and line.status == "done"}),
         "blockers": in_the_way[:_MOST_IN_THE_WAY],
         "blocked": len(in_the_way),
-        "seen": digest(lines),
+        "seen": seen_of(lines),
         "signatures": desk.store.signatures(subject, name)[::-1],
         "problem": problem,
     }
@@ -69,18 +68,7 @@ def sign_page(desk: Desk, subject: Subject, name: str, problem: str = "") -> str
 
 def signed(desk: Desk, subject: Subject, name: str, told: Mapping[str, Any]) -> None:
     """Sign what the page showed. Raises CorrectionError where that is not so any more, or something is in the way."""
-    if told.get("seen") != digest(desk.store.review_lines(scope_of(subject, name, desk.zone))):
-        raise CorrectionError("something was changed since this page was opened; look at the numbers below again")
-    sign(desk.store, subject, name, str(told.get("who", "")), desk.zone)
-
-
-def digest(lines: Iterable[ReviewLine]) -> str:
-    """Of what a page showed of the images: another one once any of them counts differently."""
-    shown = [
-        (line.image_id, line.status, line.analysis_id, line.wbc_count, line.wbc_count_reviewed, line.number)
-        for line in lines
-    ]
-    return hashlib.sha256(repr(sorted(shown, key=str)).encode()).hexdigest()
+    sign(desk.store, subject, name, str(told.get("who", "")), desk.zone, seen=str(told.get("seen", "")))
 
 
 def _state(desk: Desk, subject: Subject, name: str) -> SignatureState:

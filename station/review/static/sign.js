@@ -4,8 +4,15 @@ document.addEventListener("submit", async (event) => {
   if (event.target.id !== "sign") return;
   event.preventDefault();
   const form = event.target;
-  form.querySelector("button").disabled = true;
-  const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+  const button = form.querySelector("button");
+  button.disabled = true;
+  const body = new URLSearchParams(new FormData(form));
+  const answer = await fetch(form.action, { method: "POST", body }).catch(() => null);
+  if (!answer) {
+    document.getElementById("live").textContent = "Not signed: the station does not answer";
+    button.disabled = false;
+    return;
+  }
   if (answer.redirected) { location.assign(answer.url); return; }
   const text = await answer.text();
   const main = new DOMParser().parseFromString(text, "text/html").querySelector("main");
