@@ -231,6 +231,8 @@ def _more(station: Station, leases: list[Lease]) -> list[Lease]:
     """The next rows of a pass. A picture that was tried before is left for a pass of its own, and so is a new model."""
     if leases[0].attempt > 1 or station.intake.is_gone() or station.model.has_changed():
         return []
+    # Beside the network, which would wait if all files of a backlog were taken in first.
+    station.watcher.tick(station.intake.take(_LEASED))
     return station.store.lease(station.worker, _LEASED, fresh_only=True)
 
 

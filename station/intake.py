@@ -56,7 +56,7 @@ class TickResult:
 
 
 class Intake:
-    """The camera folder, reconciled with the database by repeated calls of `tick`."""
+    """The camera folder, reconciled with the database by repeated calls of `tick`, and of `take` in between."""
 
     def __init__(
         self,
@@ -109,7 +109,11 @@ class Intake:
         now = self._monotonic()
         if self._lookout.is_due(now):
             self._look(now)
-        outcomes = tuple(self._take_some())
+        return self.take(self._files_per_tick)
+
+    def take(self, most: int) -> TickResult:
+        """Take up to so many files that stand still, as far as they were seen in the last look."""
+        outcomes = tuple(self._take_some(most))
         return self._result(outcomes, self._monotonic())
 
     def is_gone(self) -> bool:
@@ -154,9 +158,9 @@ class Intake:
 
     # Taking
 
-    def _take_some(self) -> Iterator[Outcome]:
+    def _take_some(self, most: int) -> Iterator[Outcome]:
         began = now = self._monotonic()
-        for path in self._settling.ready(now)[: self._files_per_tick]:
+        for path in self._settling.ready(now)[:most]:
             outcome = self._take(path, now)
             if outcome is not None:
                 yield outcome

@@ -15,6 +15,7 @@ from station.contract.bundle import write_bundle
 from station.contract.errors import BundleError, EngineError
 from station.database.records import CAMERA_SCALE
 from station.demo.camera import encode_bmp
+from station.intake import TickResult
 from station.registry import install
 
 
@@ -42,6 +43,22 @@ def test_progress_is_told_after_each_picture_and_readiness_once(bench: Bench) ->
     assert bench.counts() == {"a.bmp": 1, "b.bmp": 2}
     assert bench.said[0] == "READY=1" and bench.said.count("READY=1") == 1
     assert bench.said.count("WATCHDOG=1") >= 2
+
+
+def test_a_backlog_is_taken_in_beside_the_network(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not first, while the network waits: the 33rd file, too many for one look, comes in before 32 are counted."""
+    for number in range(40):
+        path = save(bench, f"{number:02d}.bmp", number % 3)
+        path.write_bytes(path.read_bytes()[:-3] + bytes([200, 200, number]))  # no two alike
+    counted: list[int] = []
+
+    def tick(result: TickResult) -> None:
+        counted.extend([len(bench.results)] * len(result.taken))
+
+    monkeypatch.setattr(bench, "tick", tick)
+    bench.run()
+    assert bench.counts() == {f"{number:02d}.bmp": number % 3 for number in range(40)}
+    assert len(counted) == 40 and counted[32] < 20
 
 
 def test_a_newly_activated_model_counts_from_the_next_picture_on(bench: Bench, tmp_path: Path) -> None:
@@ -156,7 +173,7 @@ def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(ben
     sound = good.engine
 
     class Broken:
-        name, batch = "broken", 1
+        name, batch, streams = "broken", 1, 1
 
         def __call__(self, tiles):  # type: ignore[no-untyped-def]
             return sound(tiles) * float("nan")
@@ -216,7 +233,7 @@ def test_a_picture_tells_its_scale_once_however_often_it_is_tried(tmp_path: Path
         class Failing:
             """Sound while the scale is estimated, and once it has been."""
 
-            name, batch = "failing", 1
+            name, batch, streams = "failing", 1, 1
 
             def __call__(self, tiles):  # type: ignore[no-untyped-def]
                 return sound(tiles) * (float("nan") if bench.store.fact(CAMERA_ESTIMATES) else 1.0)

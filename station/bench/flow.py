@@ -39,9 +39,9 @@ class TimedIntake(Intake):
         super().__init__(*parts, **named)
         self.laps: list[Lap] = []
 
-    def tick(self) -> TickResult:
+    def take(self, most: int) -> TickResult:
         began = perf_counter(), thread_time()
-        result = super().tick()
+        result = super().take(most)
         if taken := len(result.taken):
             self.laps.append(((perf_counter() - began[0]) / taken, (thread_time() - began[1]) / taken))
         return result

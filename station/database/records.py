@@ -292,7 +292,8 @@ class StoredModel:
 class EngineTrial:
     """What an engine in one precision came to with a model: proved and timed, refused, or waiting for its plan.
 
-    `milliseconds` stands for the network alone, on the model's first golden picture.
+    `milliseconds` stands for the network alone, for one of as many of the model's first golden picture as are worked on
+    at once.
     """
 
     engine: str
