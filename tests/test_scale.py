@@ -78,6 +78,15 @@ def test_a_very_wide_picture_is_counted_to_its_ends() -> None:
     assert [round(cell.x) for cell in analysed(discs(100, 12_000, cells)).drawing.measured] == [40, 3000, 11_950]
 
 
+def test_a_picture_that_told_its_scale_itself_is_shown_larger_and_measured_as_before() -> None:
+    image = discs(180, 240, THREE)
+    told, itself = (prepare(image, Scale(DIAMETER_PX, source), MANIFEST).frame for source in ("told", "estimated"))
+    assert itself.network_width / told.network_width == pytest.approx(1 / 0.87, rel=0.01)
+    apart = analysed(image, Scale(DIAMETER_PX, "estimated")).drawing.measured
+    for one, other in zip(apart, analysed(image).drawing.measured, strict=True):
+        assert one.area_px == pytest.approx(other.area_px, rel=0.03) and abs(one.x - other.x) < 1
+
+
 def test_padding_adds_no_cell() -> None:
     at_the_corner = analysed(discs(181, 243, [(235, 175, 30, 18)]))
     assert at_the_corner.wbc_count == 1

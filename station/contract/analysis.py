@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,11 @@ Network: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Separate: TypeAlias = Callable[[Probabilities, float, Separation], Instances]
 
 ScaleSource: TypeAlias = Literal["told", "camera", "estimated", "default"]
+
+# What a single picture tells of its scale is the size of its typical cell, and the small ones among large ones would
+# merge: so it is shown larger. Of 166 fields composed of train rows 160 are counted right at 1, 163 or 164 at 0.8 to
+# 0.93, 160 at 0.75.
+_SHOWN: Final = 0.87
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,8 @@ def analyse(image: RGB, scale: Scale, manifest: Manifest, network: Network) -> A
 def prepare(image: RGB, scale: Scale, manifest: Manifest) -> Prepared:
     """To network scale. Raises ImageError where the scale would enlarge the picture beyond reason."""
     height, width = image.shape[:2]
-    frame = frame_for(height, width, scale.cell_diameter_px, manifest.scale)
+    shown_px = scale.cell_diameter_px * (_SHOWN if scale.source == "estimated" else 1.0)
+    frame = frame_for(height, width, shown_px, manifest.scale)
     return Prepared(to_network_scale(image, frame), frame, scale)
 
 

@@ -136,7 +136,7 @@ def _seen(image: RGB, assumed: Sequence[float], manifest: Manifest, network: Net
 
 
 def _sightings(image: RGB, assumed_px: float, manifest: Manifest, network: Network) -> list[Sighting]:
-    prepared = prepare(image, Scale(assumed_px, "estimated"), manifest)
+    prepared = prepare(image, Scale(assumed_px, "told"), manifest)
     cells = find(prepared, network(prepared.tile[None])[0], manifest).drawing.measured
     return [_sighting(cell, assumed_px) for cell in cells]
 
