@@ -28,7 +28,7 @@ from station.registry import Loaded
 from station.reviewing import stored
 from station.settings import Settings
 from station.version import package_version
-from station.vitals import Clocks, Disk, jump_in_words
+from station.vitals import Clocks, Disk, jump_in_words, share_heaps
 
 _LEASED = 8  # rows leased at once
 _LONGEST_PAUSE = 1.0  # seconds; queued pictures that are due again, and a stop signal, do not ring
@@ -152,6 +152,7 @@ def _has_room(station: Station) -> bool:
 
 
 def _start(station: Station) -> None:
+    share_heaps()
     station.store.release_leases()
     for trouble in (ENGINE_TROUBLE, CLOCK_TROUBLE):  # told again where they are still true
         station.store.record_fact(trouble, None)

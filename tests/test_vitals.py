@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -106,3 +109,28 @@ def test_a_database_on_a_share_is_refused_and_a_camera_folder_there_is_polled() 
     check_database_place(Path("station.db"), LOCAL)
     assert silence(SHARE) == "lies on cifs (//pc/leica), where no events ring"
     assert silence(LOCAL) is None
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_stats"), reason="only glibc has heaps for threads")
+def test_many_threads_share_few_heaps() -> None:
+    """By what the C library prints of its heaps, in a process of its own."""
+    code = """
+import ctypes, sys, threading
+from station.vitals import share_heaps
+if sys.argv[1] == "shared":
+    share_heaps()
+libc, all_there = ctypes.CDLL(None), threading.Barrier(7)
+def hold():
+    libc.malloc(100_000)
+    all_there.wait()
+threads = [threading.Thread(target=hold) for _ in range(6)]
+for thread in threads:
+    thread.start()
+all_there.wait()
+libc.malloc_stats()
+"""
+    heaps = {}
+    for how in ("shared", "apart"):
+        run = subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True)
+        heaps[how] = run.stderr.count("Arena ")
+    assert heaps["shared"] <= 2 < heaps["apart"]

@@ -15,6 +15,7 @@ from station.database.store import Store
 from station.intake import Intake, TickResult
 from station.pipeline import Result
 from station.settings import Settings
+from station.vitals import share_heaps
 
 Lap: TypeAlias = tuple[float, float]  # seconds by the clock, seconds of a processor
 
@@ -51,6 +52,7 @@ class Flow:
     """A station before a folder of pictures. `tick` is called after each committed row."""
 
     def __init__(self, settings: Settings, store: TimedStore, tick: Callable[[], None]) -> None:
+        share_heaps()  # as a station does, before an engine is opened
         self._tick = tick
         self._last = 0.0
         self._watcher = Strict(self._count)
