@@ -1,8 +1,7 @@
 """From files to results: pictures are decoded ahead of the network and finished behind it, in threads beside it.
 
-Three stages: load, estimate and scale (threads) -> network (one caller, which batches what is ready, or as many as the
-engine gains from) -> separate, measure and encode (threads). What is under way is bounded, and results come in the
-order of the files.
+Three stages: load, estimate and scale (threads) -> network (one caller, which batches what is ready) -> separate,
+measure and encode (threads). What is under way is bounded, and results come in the order of the files.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ class _Work:
     def __init__(self, path: Path, ready: Future[_Ready]) -> None:
         self.path, self.ready = path, ready
         self.answered: Future[Future[Result]]
-        self.finishing: Future[Result] | None = None  # set and read by the one thread that makes batches
+        self.finishing: Future[Result] | None = None  # set and read by the network's thread alone
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether it can join a batch of tiles of this shape now."""
@@ -129,11 +128,11 @@ class _Flow:
     def __init__(self, scale_of: ScaleOf, manifest: Manifest, engine: Engine, max_megapixels: float) -> None:
         self._scale_of, self._manifest, self._engine = scale_of, manifest, engine
         self._max_megapixels = max_megapixels
-        self._most = _BESIDE + 2 * engine.batch * engine.streams  # as much waits before the network as is in it
+        self._most = _BESIDE + 2 * engine.batch  # one batch in the network, one waiting before it
         self._order: deque[_Work] = deque()
         self._lock = threading.Lock()
         self._before = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
-        self._network = ThreadPoolExecutor(engine.streams, thread_name_prefix="network")
+        self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._after = ThreadPoolExecutor(_THREADS, thread_name_prefix="finish")
 
     def __enter__(self) -> Self:

@@ -6,7 +6,6 @@ The golden gate stands before every option: one that does not reproduce the gold
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
@@ -164,15 +163,14 @@ def _option(trial: EngineTrial) -> Option:
 def _timed(
     trial: EngineTrial, engine: Engine, golden: Sequence[GoldenResult], bundle: Bundle, *, calls: int = _TIMED
 ) -> EngineTrial:
-    """The trial of an engine that proved itself, asked for as many pictures at once as it gains from."""
+    """The trial of an engine that proved itself."""
     image, scale = _first_picture(bundle)
     tiles = prepare(image, scale, bundle.manifest).tile[None]
     seconds = []
-    with ThreadPoolExecutor(engine.streams) as callers:
-        for _ in range(calls):
-            started = perf_counter()
-            [*callers.map(engine, [tiles] * engine.streams)]
-            seconds.append((perf_counter() - started) / engine.streams)
+    for _ in range(calls):
+        started = perf_counter()
+        engine(tiles)
+        seconds.append(perf_counter() - started)
     milliseconds = round(median(seconds) * 1000, 2)
     return replace(trial, milliseconds=milliseconds, cell_dice=min(result.cell_dice for result in golden))
 

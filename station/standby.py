@@ -34,10 +34,6 @@ class WithStandby:
     def batch(self) -> int:
         return self._first.batch
 
-    @property
-    def streams(self) -> int:
-        return self._first.streams
-
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Raises EngineError only where the standby fails as well."""
         answer = self._of_first(tiles) if self._failures < GIVES_UP_AFTER else None

@@ -173,7 +173,7 @@ def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(ben
     sound = good.engine
 
     class Broken:
-        name, batch, streams = "broken", 1, 1
+        name, batch = "broken", 1
 
         def __call__(self, tiles):  # type: ignore[no-untyped-def]
             return sound(tiles) * float("nan")
@@ -233,7 +233,7 @@ def test_a_picture_tells_its_scale_once_however_often_it_is_tried(tmp_path: Path
         class Failing:
             """Sound while the scale is estimated, and once it has been."""
 
-            name, batch, streams = "failing", 1, 1
+            name, batch = "failing", 1
 
             def __call__(self, tiles):  # type: ignore[no-untyped-def]
                 return sound(tiles) * (float("nan") if bench.store.fact(CAMERA_ESTIMATES) else 1.0)

@@ -7,24 +7,17 @@ import subprocess
 import sys
 from importlib import metadata
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT
 from networks import colour_network, discs, noise_tiles, tiny_bundle, tiny_onnx
 from numpy.typing import NDArray
 
 from station.contract.analysis import Scale, analyse
-from station.contract.bundle import prove, read_bundle
+from station.contract.bundle import prove
 from station.contract.errors import BundleError, EngineError
-from station.demo.camera import encode_bmp
-from station.demo.smear import SmearRecipe, paint
-from station.engines import ENGINES, REFERENCE, Engine, Option, Setup, open_engine, options, problem, streams_for
-from station.pipeline import Result, analyse_files
-
-STARTER = ROOT / "station" / "models" / "starter.zip"
+from station.engines import ENGINES, REFERENCE, Engine, Option, Setup, open_engine, options, problem
 
 
 def changed_onnx(operator: str = "Softmax", opset: int = 17) -> bytes:
@@ -174,28 +167,3 @@ def test_a_network_with_other_ends_is_refused_when_it_is_opened(name: str) -> No
     network.graph.input[0].name = network.graph.node[0].input[0] = "pixels"
     with pytest.raises(EngineError, match="has the ends pixels, probabilities, not image and probabilities"):
         open_engine(tiny_bundle(network=network.SerializeToString()), name)
-
-
-@pytest.mark.parametrize(
-    ("precision", "threads", "streams"),
-    [("int8", 2, 2), ("bfloat16", 4, 4), ("int8", 1, 1), ("int8", 5, 1), ("float32", 2, 1)],
-)
-def test_few_cores_take_a_picture_each_where_one_core_answers_soon(precision: str, threads: int, streams: int) -> None:
-    assert streams_for(precision, Setup(threads=threads)) == streams
-
-
-@pytest.mark.parametrize("option", [Option("onnxruntime", "int8"), Option("openvino", "int8")], ids=str)
-def test_pictures_that_are_worked_on_at_once_are_counted_as_one_by_one(option: Option, tmp_path: Path) -> None:
-    if (reason := problem(option)) is not None:
-        pytest.skip(reason)
-    bundle = read_bundle(STARTER)
-    engine = open_engine(bundle, option.engine, option.precision, Setup(threads=2))
-    fields = [paint(SmearRecipe(320, 240, 60.0, wbc=number % 4, seed=number)).image for number in range(7)]
-    for number, field in enumerate(fields):
-        (tmp_path / f"{number}.bmp").write_bytes(encode_bmp(field))
-    scale = Scale(60.0, "told")
-    outcomes = list(analyse_files(sorted(tmp_path.iterdir()), lambda _image: scale, bundle.manifest, engine, 50))
-    alone = [analyse(field, scale, bundle.manifest, engine) for field in fields]
-    assert engine.streams == 2
-    for outcome, one in zip(outcomes, alone, strict=True):
-        assert isinstance(outcome, Result) and outcome.analysis.drawing.measured == one.drawing.measured

@@ -292,8 +292,7 @@ class StoredModel:
 class EngineTrial:
     """What an engine in one precision came to with a model: proved and timed, refused, or waiting for its plan.
 
-    `milliseconds` stands for the network alone, for one of as many of the model's first golden picture as are worked on
-    at once.
+    `milliseconds` stands for the network alone, on the model's first golden picture.
     """
 
     engine: str

@@ -1,12 +1,10 @@
 """Shelf of engines: the file name is the word in station.toml. An engine is a Network with a name.
 
-The module of an engine has `problem(precision)` and `open_network(bundle, precision, setup)`, and loads its runtime
-only then.
+Each module has `problem(precision)` and `open_network(bundle, precision, setup)`, and loads its runtime only then.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -36,8 +34,6 @@ _DISTRIBUTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 INPUT, OUTPUT = "image", "probabilities"  # the ends of every network
 PRECISIONS: Final = ("float32", "float16", "bfloat16", "int8")
-_SOON: Final = ("bfloat16", "int8")  # precisions in which one core alone answers soon enough
-_MOST_STREAMS: Final = 4  # each takes the memory of a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +70,6 @@ class Engine(Protocol):
         """The most tiles in one call that it gains from; 1 where one by one is as fast."""
         ...
 
-    @property
-    def streams(self) -> int:
-        """How many calls at once it gains from, each by a thread of its own; 1 where one after the other is as fast."""
-        ...
-
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
 
@@ -94,23 +85,6 @@ def open_engine(bundle: Bundle, name: str = REFERENCE, precision: str = "float32
     where the bundle does not hold the network that this precision needs.
     """
     return _shelf(Option(name, precision)).open_network(bundle, precision, setup)
-
-
-def cores_for(setup: Setup) -> int:
-    """How many cores of the processor an engine may use."""
-    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return setup.threads or own or 1
-
-
-def streams_for(precision: str, setup: Setup) -> int:
-    """How many pictures a processor's engine shall work on at once, each on a core of its own.
-
-    Cores that share a picture wait for each other after every layer, and for whatever else the station does on one of
-    them: a backlog is counted a seventh sooner without. A single picture is answered later, which in float32 would be
-    too late.
-    """
-    cores = cores_for(setup)
-    return cores if precision in _SOON and cores <= _MOST_STREAMS else 1
 
 
 def check_ends(ends: Sequence[str], network: str = "the network") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from station.contract.bundle import Bundle
 from station.contract.errors import EngineError
-from station.engines import ENGINES, INPUT, Setup, check_ends, cores_for, streams_for
+from station.engines import ENGINES, INPUT, Setup, check_ends
 
 _ERRORS_ONLY = 3
 _RUNTIME_ERRORS = (
@@ -26,11 +27,10 @@ _RUNTIME_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class OnnxRuntimeEngine:
-    """A session with its name, which any number of threads may ask at once."""
+    """A session with its name."""
 
     session: Any
     name: str
-    streams: int
     batch: int = 1  # on a processor a batch costs what its pictures cost one by one
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -42,6 +42,11 @@ class OnnxRuntimeEngine:
         return np.asarray(probabilities, np.float32)
 
 
+def _cores() -> int:
+    """Told to the runtime, since by itself it ties each thread to a core, where it waits for the station's others."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def problem(precision: str) -> str | None:
     """None: it comes with the station and runs on every processor."""
     return None
@@ -49,10 +54,8 @@ def problem(precision: str) -> str | None:
 
 def open_network(bundle: Bundle, precision: str, setup: Setup) -> OnnxRuntimeEngine:
     """Load a network; weights stored as float16 are widened once, by constant folding."""
-    cores, streams = cores_for(setup), streams_for(precision, setup)
     options = ort.SessionOptions()
-    # The number is told, since by itself the runtime ties each thread to a core, where it waits for the station's.
-    options.intra_op_num_threads = 1 if streams > 1 else cores
+    options.intra_op_num_threads = setup.threads or _cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other stages need the cores
@@ -63,4 +66,4 @@ def open_network(bundle: Bundle, precision: str, setup: Setup) -> OnnxRuntimeEng
         raise EngineError(f"ONNX Runtime cannot load the model {bundle.manifest.name}: {cause}") from cause
     ends = [end.name for end in (*session.get_inputs(), *session.get_outputs())]
     check_ends(ends, f"the network of the model {bundle.manifest.name}")
-    return OnnxRuntimeEngine(session, f"onnxruntime {ort.__version__} {precision}", streams)
+    return OnnxRuntimeEngine(session, f"onnxruntime {ort.__version__} {precision}")

@@ -5,8 +5,8 @@ The precision is always told: left to itself the library computes in bfloat16 wh
 
 from __future__ import annotations
 
+import threading
 from importlib import import_module
-from queue import SimpleQueue
 from types import ModuleType
 from typing import Any, Final
 
@@ -15,34 +15,30 @@ from numpy.typing import NDArray
 
 from station.contract.bundle import Bundle
 from station.contract.errors import EngineError
-from station.engines import ENGINES, INPUT, OUTPUT, Setup, check_ends, check_tiles, cores_for, streams_for
+from station.engines import ENGINES, INPUT, OUTPUT, Setup, check_ends, check_tiles
 
 _DEVICE: Final = "CPU"
 _BFLOAT16: Final = "BF16"
 
 
 class OpenVinoEngine:
-    """A compiled network for any number of threads, `streams` at once; N, height and width are free."""
+    """A compiled network for any number of threads, one after the other; N, height and width are free."""
 
     batch = 1  # on a processor a batch costs what its pictures cost one by one
 
-    def __init__(self, name: str, compiled: Any, streams: int) -> None:
-        self.name, self.streams = name, streams
-        self._requests: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(streams):
-            self._requests.put(compiled.create_infer_request())
+    def __init__(self, name: str, compiled: Any) -> None:
+        self.name = name
+        self._request, self._lock = compiled.create_infer_request(), threading.Lock()
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[N, H, W, 3] uint8 -> [N, H, W, 3] float32. Raises EngineError where the runtime fails."""
-        request = self._requests.get()
         try:
             check_tiles(tiles)  # the library would convert other numbers, and read past the end of fewer channels
-            answers = request.infer({INPUT: np.ascontiguousarray(tiles)})
-            return np.array(answers[OUTPUT], np.float32)  # a copy: the request keeps its own memory
+            with self._lock:
+                answers = self._request.infer({INPUT: np.ascontiguousarray(tiles)})
+                return np.array(answers[OUTPUT], np.float32)  # a copy: the request keeps its own memory
         except (RuntimeError, EngineError) as cause:
             raise EngineError(f"{self.name} failed on a batch of shape {tiles.shape}: {cause}") from cause
-        finally:
-            self._requests.put(request)
 
 
 def problem(precision: str) -> str | None:
@@ -61,15 +57,15 @@ def open_network(bundle: Bundle, precision: str, setup: Setup) -> OpenVinoEngine
 
     Raises EngineError where the library is missing or cannot load the network.
     """
-    library, streams = _library(), streams_for(precision, setup)
+    library = _library()
     network = bundle.network(ENGINES["openvino"][precision])
     try:
         core = library.Core()
         model = core.read_model(model=network)
         ends = [end.get_any_name() for end in (*model.inputs, *model.outputs)]
         check_ends(ends, f"the network of the model {bundle.manifest.name}")
-        compiled = core.compile_model(model, _DEVICE, _configuration(precision, streams, cores_for(setup)))
-        return OpenVinoEngine(f"openvino {library.__version__.partition('-')[0]} {precision}", compiled, streams)
+        compiled = core.compile_model(model, _DEVICE, _configuration(precision, setup.threads))
+        return OpenVinoEngine(f"openvino {library.__version__.partition('-')[0]} {precision}", compiled)
     except RuntimeError as cause:
         raise EngineError(f"OpenVINO cannot load the model {bundle.manifest.name}: {cause}") from cause
 
@@ -87,10 +83,11 @@ def _has_bfloat16(core: Any) -> bool:
     return _BFLOAT16 in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
 
 
-def _configuration(precision: str, streams: int, threads: int) -> dict[str, Any]:
+def _configuration(precision: str, threads: int) -> dict[str, Any]:
+    told = {"INFERENCE_NUM_THREADS": threads} if threads else {}
     return {
-        "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
-        "NUM_STREAMS": streams,
-        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        **told,
     }

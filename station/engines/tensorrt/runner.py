@@ -116,7 +116,7 @@ class Session:
 class TensorRtEngine:
     """A session with its name, for any number of threads, one after the other."""
 
-    batch, streams = BATCH, 1
+    batch = BATCH
 
     def __init__(self, name: str, session: Session) -> None:
         self.name = name
