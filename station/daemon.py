@@ -18,12 +18,13 @@ from station.calibration import SETTLING_PICTURES, known_scale, scale_of
 from station.commission import folder_identity
 from station.database.records import CLOCK_TROUBLE, ENGINE_TROUBLE, AnalysisRecord, Lease
 from station.database.store import Store
+from station.deaths import Deaths
 from station.intake import Intake, TickResult
 from station.live import LiveModel
 from station.notify import Notify
 from station.overlaps import Overlaps
 from station.pipeline import Failure, Result, analyse_files
-from station.places import free_bytes
+from station.places import free_bytes, is_there
 from station.registry import Loaded
 from station.reviewing import stored
 from station.settings import Settings
@@ -93,6 +94,7 @@ def assemble(
         identity=folder_identity(store),
         silent=silent,
         slide_pattern=settings.camera.slide_regex,
+        deaths=Deaths(settings.database.path.with_name(f"{settings.database.path.name}-reading")),
     )
     model = LiveModel(store, settings.engine)
     overlaps = Overlaps(store, settings.limits.overlap_fields)
@@ -112,6 +114,7 @@ def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:
             tick, worked = _pass(station, stop)
             pause = 0.0 if worked else min(tick.next_due_seconds, _LONGEST_PAUSE)
         else:
+            station.intake.listen()  # a bell that goes on ringing would not let it pause
             pause = _LONGEST_PAUSE
         if pause and not stop.is_set():
             bell.wait(pause)
@@ -196,7 +199,8 @@ def _work(station: Station, stop: threading.Event) -> bool:
     if not leases:
         return False
     under_way: deque[Lease] = deque()
-    asked = [_present(lease) for lease in leases if lease.attempt == 1]  # what was tried before told its scale then
+    # What was begun before, be it by a station that was stopped then, told its scale then.
+    asked = [] if settled else [_present(lease) for lease in leases if lease.begun == 1]
     outcomes = analyse_files(
         _paths(station, leases, under_way, stop, most=_PASS if settled else len(leases)),
         scale_of(station.store, station.settings, asked, model, station.watcher.scale),
@@ -247,7 +251,7 @@ def _tell_troubles(station: Station) -> None:
 def _present(lease: Lease) -> Path:
     """A path at which the picture lies now: it may have been moved since it was taken."""
     paths = [Path(path) for path in lease.paths]
-    return next((path for path in paths if path.exists()), paths[0])
+    return next(filter(is_there, paths), paths[0])
 
 
 def _store(station: Station, lease: Lease, outcome: Result | Failure, model: Loaded) -> None:

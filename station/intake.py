@@ -20,8 +20,9 @@ from station.contract.errors import ImageError, Incomplete, TooLarge
 from station.contract.headers import read_header
 from station.database.records import FileStamp, KnownFile, NewImage
 from station.database.store import Store
+from station.deaths import Deaths
 from station.lookout import Lookout
-from station.vitals import CLOCKS_AGREE
+from station.vitals import clocks_differ
 from station.watching import FolderGone, Listing, Pauses, Settling, as_stored, cause, is_container, look, stamp_of
 
 FOLDER_IDENTITY = "camera_folder_identity"  # a fact: device and inode of the folder that held pictures
@@ -73,6 +74,7 @@ class Intake:
         identity: tuple[int, int] | None = None,
         silent: str | None = None,
         slide_pattern: re.Pattern[str] | None = None,
+        deaths: Deaths | None = None,
         files_per_tick: int = 32,
     ) -> None:
         """`zone`: of the camera's clock; `clock`: aware UTC; `identity` and `silent`: see `Lookout`.
@@ -96,7 +98,7 @@ class Intake:
         self._files_per_tick = files_per_tick
         self._settling = Settling(settle_seconds)
         self._known: dict[str, KnownFile] = {}
-        self._pauses = Pauses()
+        self._pauses, self._deaths = Pauses(), deaths or Deaths(None)
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -123,6 +125,10 @@ class Intake:
     def look_now(self) -> None:
         """The next tick looks at the folder, whether that is due or not."""
         self._lookout.look_now()
+
+    def listen(self) -> None:
+        """Take notice of what has rung; the next look is due for that."""
+        self._lookout.listen()
 
     def close(self) -> None:
         self._lookout.close()
@@ -160,7 +166,7 @@ class Intake:
 
     def _take_some(self, most: int) -> Iterator[Outcome]:
         began = now = self._monotonic()
-        for path in self._settling.ready(now)[:most]:
+        for path in self._settling.ready(now, most):
             outcome = self._take(path, now)
             if outcome is not None:
                 yield outcome
@@ -196,7 +202,8 @@ class Intake:
         still_for = self._settling.still_for(path, now)
         stalled = still_for >= STALLED_SECONDS or self._is(path, "quarantined")
         try:
-            decode(data, max_megapixels=self._max_megapixels)
+            with self._deaths.at_risk(path, stamp):
+                decode(data, max_megapixels=self._max_megapixels)
         except Incomplete as error:
             if stalled:
                 return self._quarantine(path, stamp, f"unchanged for ten minutes and still {error}")
@@ -209,7 +216,10 @@ class Intake:
             self._settling.hold(path, patience)
             return None
         rung = self._lookout.heard(path, now - still_for)
-        return self._add(path, stamp, hashlib.sha256(data).hexdigest(), read_header(data).captured_at, rung)
+        captured_at = _capture_time(read_header(data).captured_at, stamp, self._zone)
+        differs = clocks_differ(captured_at, self._clock(), still_for if rung else None)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return self._add(NewImage(as_stored(path), stamp, sha256, self._slide(path), captured_at, rung, differs), path)
 
     def _unreadable(self, path: str, stamp: FileStamp, error: OSError) -> Outcome | None:
         try:
@@ -222,13 +232,10 @@ class Intake:
 
     # Writing down
 
-    def _add(self, path: str, stamp: FileStamp, sha256: str, told: datetime | None, rung: bool) -> Outcome:
-        captured_at = _capture_time(told, stamp, self._zone)
-        differs = _differs(captured_at, self._clock(), is_fresh=rung)
-        image = NewImage(as_stored(path), stamp, sha256, self._slide(path), captured_at, rung, differs)
+    def _add(self, image: NewImage, path: str) -> Outcome:
         added = self._store.add_image(image)
         self._pauses.forget(path)
-        self._remember(path, stamp, "queued")
+        self._remember(path, image.stamp, "queued")
         return Outcome(path, "taken", "" if added.kind == "new" else added.kind)
 
     def _wait(self, path: str, stamp: FileStamp, reason: str) -> Outcome:
@@ -289,8 +296,3 @@ def _capture_time(told: datetime | None, stamp: FileStamp, zone: tzinfo) -> date
     if told is not None:
         return told.replace(tzinfo=zone).astimezone(UTC)
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=stamp.mtime_ns // 1000)
-
-
-def _differs(captured_at: datetime, now: datetime, *, is_fresh: bool) -> bool:
-    """Whether a picture was taken later than now, or long before although an event has just announced its writing."""
-    return captured_at - now > CLOCKS_AGREE or (is_fresh and now - captured_at > CLOCKS_AGREE)

@@ -79,6 +79,14 @@ def free_bytes(path: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file can be found now; no, where the file system does not answer or does not let one look."""
+    try:
+        return path.exists()
+    except OSError:  # a share that dropped, a folder that may not be entered
+        return False
+
+
 def _mounts(table: str) -> Iterator[tuple[Path, FileSystem]]:
     # 36 35 98:0 /root /mount/point rw,noatime master:1 - ext4 /dev/sda1 rw,errors=continue
     for line in table.split("\n"):

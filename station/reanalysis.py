@@ -19,6 +19,7 @@ from station.daemon import record_of
 from station.database.records import Counted, Lease, StoredModel
 from station.database.store import Store
 from station.pipeline import Failure, Result, analyse_files
+from station.places import is_there
 from station.registry import Loaded, load_active
 from station.settings import Settings
 
@@ -80,7 +81,7 @@ def _paths(store: Store, due: Iterable[Counted], under_way: deque[Counted]) -> I
 
 def _present(paths: Sequence[str]) -> Path:
     """Where the picture lies now: it may have been moved since it was taken."""
-    return next((path for path in map(Path, paths) if path.exists()), Path(paths[-1]))
+    return next(filter(is_there, map(Path, paths)), Path(paths[-1]))
 
 
 def _kept(store: Store, one: Counted, outcome: Result | Failure, model: Loaded, settings: Settings) -> Recount:
@@ -88,7 +89,7 @@ def _kept(store: Store, one: Counted, outcome: Result | Failure, model: Loaded, 
         return Recount(one.image_id, one.path, one.wbc_count, None, outcome.reason)
     if outcome.sha256 != one.sha256:
         return Recount(one.image_id, one.path, one.wbc_count, None, "its file holds another picture now")
-    lease = Lease(one.image_id, (one.path,), one.sha256, 1, one.clock_differs)
+    lease = Lease(one.image_id, (one.path,), one.sha256, 1, 1, one.clock_differs)
     if not store.add_analysis(record_of(lease, outcome, model, settings)):
         return Recount(one.image_id, one.path, one.wbc_count, None, "was removed, or analysed, meanwhile")
     return Recount(one.image_id, one.path, one.wbc_count, outcome.analysis.wbc_count)

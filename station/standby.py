@@ -42,7 +42,8 @@ class WithStandby:
             return answer
         standby = self._opened()
         self._answered.name = standby.name
-        return standby(tiles)
+        # One by one: a batch is the size that the first one gains from, perhaps more than this one's memory holds.
+        return np.concatenate([standby(tile[None]) for tile in tiles])
 
     def _of_first(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         try:

@@ -20,6 +20,12 @@ def share_heaps(most: int = 2) -> None:
         mallopt(_M_ARENA_MAX, most)
 
 
+def clocks_differ(captured_at: datetime, now: datetime, written_ago: float | None) -> bool:
+    """Whether a picture was taken later than now, or long before an event announced its writing, so many s ago."""
+    early = written_ago is not None and now - timedelta(seconds=written_ago) - captured_at > CLOCKS_AGREE
+    return early or captured_at - now > CLOCKS_AGREE
+
+
 class Disk:
     """The disk of the database. SQLite must not meet its end: what it cannot write then is lost work."""
 

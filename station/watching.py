@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -82,7 +83,7 @@ def stamp_of(status: os.stat_result) -> FileStamp:
 
 def as_stored(path: str) -> str:
     """A path as the database holds it: bytes that are no UTF-8 are written as escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def cause(error: OSError) -> str:
@@ -169,10 +170,10 @@ class Settling:
         """Ask that `path` stands still for so long in all before it is ready again; a change ends that."""
         self._files[path].patience = seconds
 
-    def ready(self, now: float) -> list[str]:
-        """The files that stand still, in the order in which they came to rest."""
-        still = [(file.since, path) for path, file in self._files.items() if now - file.since >= file.patience]
-        return [path for _, path in sorted(still)]
+    def ready(self, now: float, most: int) -> list[str]:
+        """Up to so many files that stand still, in the order in which they came to rest."""
+        still = ((file.since, path) for path, file in self._files.items() if now - file.since >= file.patience)
+        return [path for _, path in heapq.nsmallest(most, still)]
 
     def next_ready(self, now: float) -> float:
         """Seconds until a file may be ready; infinite without files."""

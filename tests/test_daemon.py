@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,9 +13,11 @@ import pytest
 from networks import DIAMETER_PX, discs, tiny_bundle
 from stations import Bench
 
+from station.bell import Bell as LiveBell
 from station.calibration import CAMERA_ESTIMATES, SETTLING_PICTURES
 from station.contract.bundle import write_bundle
 from station.contract.errors import BundleError, EngineError
+from station.daemon import assemble, run, run_once
 from station.database.records import CAMERA_SCALE
 from station.demo.camera import encode_bmp
 from station.intake import TickResult
@@ -131,6 +136,93 @@ def test_a_share_that_dropped_while_a_picture_was_read_and_is_back_is_no_picture
     bench.run()
     assert bench.counts() == {"1.bmp": 1, "2.bmp": 2}
     assert bench.store.counts_by_status()["quarantined"] == 0
+
+
+@pytest.mark.parametrize("error", [errno.EHOSTDOWN, errno.ESTALE, errno.EACCES], ids=errno.errorcode.get)
+def test_a_share_that_answers_with_errors_is_no_picture_s_fault(
+    bench: Bench, error: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that goes away in the middle of a pass lets not even names be looked at."""
+    for wbc in (1, 2):
+        save(bench, f"{wbc}.bmp", wbc)
+    lease, stat, read_bytes = bench.store.lease, os.stat, Path.read_bytes
+    down = threading.Event()
+
+    def refuse(path: object) -> None:
+        if down.is_set() and str(path).startswith(str(bench.folder)):
+            raise OSError(error, os.strerror(error), str(path))
+
+    def looked_at(path, *args, **named):  # type: ignore[no-untyped-def]
+        refuse(path)
+        return stat(path, *args, **named)
+
+    def read(path: Path) -> bytes:
+        refuse(path)
+        return read_bytes(path)
+
+    def dropped_meanwhile(worker: str, most: int, **more: bool):  # type: ignore[no-untyped-def]
+        leases = lease(worker, most, **more)
+        if leases:
+            down.set()
+        return leases
+
+    bench.store.lease = dropped_meanwhile  # type: ignore[method-assign]
+    monkeypatch.setattr(os, "stat", looked_at)
+    monkeypatch.setattr(Path, "read_bytes", read)
+    bench.run()
+    assert bench.store.counts_by_status() == {"waiting": 0, "queued": 2, "leased": 0, "done": 0, "quarantined": 0}
+
+
+def test_a_full_disk_lets_the_station_rest_while_pictures_come(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each picture rings the bell, and a bell that is not heard would wake the loop without end."""
+    bench.free_bytes = 0
+    bell = LiveBell()
+    stop, waits = threading.Event(), list[bool]()
+
+    class Rest(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(self.is_set())
+            if len(waits) == 2:
+                self.set()  # a picture comes
+            if len(waits) == 4:
+                stop.set()
+            return True
+
+    bell.event = Rest()
+    station = assemble(
+        bench.settings,
+        bench.store,
+        bench,
+        worker="test",
+        clock=bench.utc,
+        monotonic=lambda: bench.bell.seconds,
+        notify=bench.said.append,
+        bell=bell,
+        free_bytes=lambda _folder: room.pop(0) if room else 0,
+    )
+    room = [10**12]  # it starts well
+    run(station, stop, bell.event)
+    station.intake.close()
+    assert waits == [False, False, False, False]
+
+
+def test_a_stop_while_the_scale_settles_lets_no_picture_tell_it_twice(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_bundle())
+    with closing(bench.store):
+        for number in range(SETTLING_PICTURES - 5):
+            path = save(bench, f"{number:02d}.bmp", 1)
+            path.write_bytes(path.read_bytes()[:-3] + bytes([200, 200, number]))
+        for _ in range(3):
+            for _ in range(2):
+                bench.bell.seconds += 5
+                bench.station.intake.tick()
+            stop = threading.Event()
+            bench.done = lambda _result, stop=stop: stop.set()  # type: ignore[method-assign, misc]
+            run_once(bench.station, stop, bench.bell)
+            bench.restart()
+        told = bench.store.fact(CAMERA_ESTIMATES)
+        assert isinstance(told, list) and len(told) == SETTLING_PICTURES - 5
+        assert bench.store.fact(CAMERA_SCALE) is None
 
 
 def test_a_picture_that_stays_unreadable_is_put_aside(bench: Bench) -> None:

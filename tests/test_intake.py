@@ -24,8 +24,10 @@ from PIL import Image
 from watchdog.events import FileModifiedEvent, FileOpenedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
+from station import intake
 from station.bell import Bell
 from station.database.store import Store
+from station.deaths import MOST_DEATHS, Deaths
 from station.intake import Intake, TickResult
 from station.lookout import MOST_UNHEARD, POLL_SECONDS
 from station.watching import FolderGone, Settling, look, scan
@@ -551,12 +553,12 @@ def test_settling_counts_from_the_last_change(stamp: Callable[[bytes], object]) 
     settling = Settling(5)
     settling.see({"a": stamp(b"1")}, 0)
     settling.see({"a": stamp(b"12")}, 3)
-    assert settling.ready(7.9) == [] and settling.next_ready(7) == 1
-    assert settling.ready(8) == ["a"]
+    assert settling.ready(7.9, 1) == [] and settling.next_ready(7) == 1
+    assert settling.ready(8, 1) == ["a"]
     settling.hold("a", 60)
-    assert settling.ready(62) == [] and settling.ready(63) == ["a"]
+    assert settling.ready(62, 1) == [] and settling.ready(63, 1) == ["a"]
     settling.see({"a": stamp(b"123")}, 70)
-    assert settling.ready(75) == ["a"]
+    assert settling.ready(75, 1) == ["a"]
     settling.see({}, 80)
     assert len(settling) == 0 and settling.next_ready(80) == float("inf")
 
@@ -705,3 +707,58 @@ def test_a_camera_whose_clock_is_wrong_is_flagged(bench: Bench, written: int, ra
         bell.rang_for(str(path))
     bench.after(SETTLE)
     assert bench.store.lease("w", 1)[0].clock_differs == differs
+
+
+def test_a_backlog_that_waits_for_its_turn_does_not_make_the_clocks_differ(bench: Bench) -> None:
+    """An event announced it when it was written; that it is taken an hour later is no fault of a clock."""
+    bell = Bell()
+    bench.start(bell=bell)
+    path = bench.folder / "a.bmp"
+    path.write_bytes(picture())
+    now = bench.clock.utc().timestamp()
+    os.utime(path, (now, now))
+    bell.on_any_event(FileModifiedEvent(str(path)))
+    bench.intake.tick()
+    bench.clock.seconds += 3600
+    bench.intake.tick()
+    assert bench.store.lease("w", 1)[0].clock_differs is False
+
+
+# Files at which the station dies
+
+
+def test_a_file_at_whose_reading_the_station_dies_is_put_aside_and_others_get_their_turn(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies in the decoder before anything of the file is in the database; systemd starts it again."""
+    (bench.folder / "a.bmp").write_bytes(picture())
+    (bench.folder / "b.bmp").write_bytes(picture(1))
+    deadly, decode_well = picture(), intake.decode
+
+    def decode(data: bytes, **limits: float) -> object:
+        if data == deadly:
+            raise SystemExit(139)
+        return decode_well(data, **limits)
+
+    monkeypatch.setattr(intake, "decode", decode)
+    for _ in range(MOST_DEATHS):
+        bench.start(deaths=Deaths(tmp_path / "reading"))
+        bench.after(0)
+        with pytest.raises(SystemExit):
+            bench.after(SETTLE)
+    bench.start(deaths=Deaths(tmp_path / "reading"))
+    bench.after(0)
+    last = bench.after(SETTLE)
+    assert [Path(one.path).name for one in last.taken] == ["b.bmp"]
+    assert [one.reason for one in last.quarantined] == ["the station died 3 times while it was read"]
+    (bench.folder / "a.bmp").write_bytes(picture(2))  # other content is another file
+    bench.after(RESCAN)
+    assert len(bench.after(SETTLE).taken) == 1
+
+
+def test_a_picture_that_is_no_picture_is_not_deadly(bench: Bench, tmp_path: Path) -> None:
+    (bench.folder / "a.bmp").write_bytes(b"BM nothing else")
+    bench.start(deaths=Deaths(tmp_path / "reading"))
+    bench.after(0)
+    bench.after(SETTLE)
+    assert not (tmp_path / "reading").exists()

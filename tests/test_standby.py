@@ -21,9 +21,10 @@ class Scripted:
     batch = 4
 
     def __init__(self, name: str, *script: str | float) -> None:
-        self.name, self.script, self.calls = name, list(script), 0
+        self.name, self.script, self.calls, self.sizes = name, list(script), 0, list[int]()
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.sizes.append(len(tiles))
         word = self.script[self.calls] if self.calls < len(self.script) else "sound"
         self.calls += 1
         if word == "fails":
@@ -56,11 +57,17 @@ def test_what_fails_or_is_not_finite_is_answered_by_the_standby_and_told(word: s
     assert (engine.name, first.calls, len(told)) == ("gpu 1", 2, 1)
 
 
+def test_the_standby_is_asked_for_one_picture_at_a_time_however_many_the_first_engine_takes() -> None:
+    engine, first, standby, _ = guarded("fails")
+    assert np.array_equal(engine(TILES), colour_network(TILES))
+    assert (first.sizes, standby.sizes) == ([2], [1, 1])
+
+
 def test_an_engine_that_fails_again_and_again_is_not_asked_any_more() -> None:
     engine, first, standby, told = guarded(*["fails"] * 9)
     for _ in range(6):
         engine(TILES)
-    assert (first.calls, standby.calls) == (GIVES_UP_AFTER, 6)
+    assert (first.calls, standby.calls) == (GIVES_UP_AFTER, 6 * len(TILES))
     assert told[-1].endswith("it is not asked again before the next start")
     assert len(told) == GIVES_UP_AFTER
 

@@ -24,7 +24,7 @@ from station.intake import TickResult
 from station.journal import say
 from station.notify import Notify, notifier
 from station.pipeline import Failure, Result
-from station.places import kind_of
+from station.places import is_there, kind_of
 from station.printing import printable
 from station.settings import Settings
 
@@ -46,7 +46,7 @@ def command(config: Path | None, once: bool) -> None:
       station run --once
     """
     settings = settings_of(config)
-    if not settings.camera.folder.is_dir():
+    if not (is_there(settings.camera.folder) and settings.camera.folder.is_dir()):
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; is the share mounted?")
     check_database_place(settings.database.path, kind_of(settings.database.path.parent))
     stop, bell = threading.Event(), Bell()

@@ -49,8 +49,8 @@ def lease(session: Session, worker: str, most: int, now: datetime, *, fresh_only
     for image in chosen:
         image.status, image.worker, image.since = "leased", worker, now
         image.attempts += 1
-    history.begin(session, [image.id for image in chosen], worker, now)
-    return [Lease(i.id, _paths(session, i), i.sha256 or "", i.attempts, i.clock_differs) for i in chosen]
+    begun = history.begin(session, [image.id for image in chosen], worker, now)
+    return [Lease(i.id, _paths(session, i), i.sha256 or "", i.attempts, begun[i.id], i.clock_differs) for i in chosen]
 
 
 def give_back(session: Session, image_id: int, now: datetime) -> None:

@@ -71,7 +71,8 @@ class Lease:
     image_id: int
     paths: tuple[str, ...]  # where it was seen and not seen replaced; the first is that of its row
     sha256: str
-    attempt: int  # 1 for the first
+    attempt: int  # 1 for the first that was not given back
+    begun: int  # how often it was handed out, this time included
     clock_differs: bool = False
 
 
