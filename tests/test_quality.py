@@ -263,6 +263,8 @@ def test_a_training_ends_with_a_model_that_knows_what_is_normal(
     assert words in said.getvalue()
     own = reference_of(read_bundle(tmp_path / "new.zip").manifest)
     assert (own == model.reference) is (count == 3) and (own.stains[0].dataset == "data") is (count == 14)
+    if count == 3:
+        assert read_bundle(tmp_path / "new.zip").manifest.separation == parent.manifest.separation
 
 
 def test_too_few_pictures_and_no_parent_leave_a_model_that_flags_no_doubt(tmp_path: Path) -> None:
@@ -276,11 +278,13 @@ def test_too_few_pictures_and_no_parent_leave_a_model_that_flags_no_doubt(tmp_pa
 def test_a_bundle_is_calibrated(tmp_path: Path) -> None:
     write_bundle(tmp_path / "old.zip", tiny_bundle())
     put_fields(tmp_path / "data", 14)
-    told = ("--cell-diameter", "60", "--fields", "20", "-o", str(tmp_path / "new.zip"))
-    result = CliRunner().invoke(main, ["calibrate", str(tmp_path / "old.zip"), str(tmp_path / "data"), *told])
+    how = ("--cell-diameter", "60", "--fields", "20", "-o", str(tmp_path / "new.zip"))
+    result = CliRunner().invoke(main, ["calibrate", str(tmp_path / "old.zip"), str(tmp_path / "data"), *how])
     assert result.exit_code == 0, result.output
     assert "of 20 composed fields" in result.output
     old, new = read_bundle(tmp_path / "old.zip"), read_bundle(tmp_path / "new.zip")
     assert old.manifest.reference is None
     assert reference_of(new.manifest).stains[0].dataset == "data"
-    assert new.manifest.model_copy(update={"reference": None}) == old.manifest
+    assert new.manifest.model_copy(update={"reference": None, "separation": old.manifest.separation}) == old.manifest
+    told = f"seeds stand {new.manifest.separation.prominence:g} cell diameters above their saddle"
+    assert told in result.output

@@ -86,10 +86,10 @@ class Separation(Frozen):
 
     foreground: float = Field(0.5, gt=0, lt=1, description="a pixel is cell where P(background) < 1 - foreground")
     smoothing: float = Field(0.0235, ge=0, description="Gaussian sigma on the distance transform, cell diameters")
-    prominence: float = Field(0.03125, ge=0, description="least height of a seed above its saddle, cell diameters")
+    prominence: float = Field(0.02, ge=0, description="least height of a seed above its saddle, cell diameters")
     min_area: float = Field(0.15, ge=0, description="least area of a cell, in areas of a disc of the cell diameter")
     min_nucleus: float = Field(0.05, ge=0, description="least nucleus area, in the same unit")
-    min_area_at_edge: float = Field(0.05, ge=0, description="least area of a cell cut by the border")
+    min_area_at_edge: float = Field(0.18, ge=0, description="least area of a cell cut by the border")
     min_nucleus_at_edge: float = Field(0.02, ge=0, description="least nucleus area of a cell cut by the border")
 
 

@@ -1,4 +1,4 @@
-"""`trainer calibrate`: what is normal for a model, so that a station can tell what is not."""
+"""`trainer calibrate`: what is normal for a model, so that a station can tell what is not; how it tells cells apart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainer.cli.context import (
 
 if TYPE_CHECKING:
     from station.contract.bundle import Bundle
-    from station.contract.manifest import Reference
+    from station.contract.manifest import Manifest
     from trainer.datasets.samples import Sample
     from trainer.reference import Doubt
 
@@ -46,7 +46,10 @@ def command(
     threads: int,
     output: Path,
 ) -> None:
-    """Measure stain, focus and light of training pictures, and from where on a count is doubtful.
+    """Measure stain, focus and light of training pictures, how cells are told apart, and when a count is doubtful.
+
+    Touching cells are parted, and what the border cuts is counted or not, as most fields composed of DATA's own cells
+    and painted ones are counted exactly.
 
     The station flags what is far from that: pictures out of focus, dark, overexposed, pale or of another stain, cells
     that are unsure, and what looks like a cell to some degree but is none. The limits of the last two are those that
@@ -60,20 +63,28 @@ def command(
 
     samples = samples_of(data, layout, splits, "train")
     told, doubted = calibrated(bundle, samples, diameters_of(samples, cell_diameter), fields, threads, output)
-    right, wrong = marked(doubted, told.unclear, told.confidence)
+    limits, how = told.reference, told.separation
+    assert limits is not None
+    right, wrong = marked(doubted, limits.unclear, limits.confidence)
     wrongly = sum(one.wrong for one in doubted)
     click.echo(
-        f"wrote {output}: of {fields} composed fields {wrongly} are counted wrong, {wrong:.0%} of these are marked for "
-        f"review, and {right:.1%} of those counted right"
+        f"wrote {output}: seeds stand {how.prominence:g} cell diameters above their saddle, of a cell at the border "
+        f"{how.min_area_at_edge:g} discs are seen; of {fields} composed fields {wrongly} are counted wrong, "
+        f"{wrong:.0%} of these are marked for review, and {right:.1%} of those counted right"
     )
 
 
 def calibrated(
     bundle: Path, samples: Sequence[Sample], diameters: Mapping[str, float], fields: int, threads: int, output: Path
-) -> tuple[Reference, list[Doubt]]:
-    """Write the bundle with its reference to `output`, which may be the same file. Raises DataError as `reference`."""
+) -> tuple[Manifest, list[Doubt]]:
+    """Write the bundle with what was measured to `output`, which may be the same file; its manifest.
+
+    Raises DataError as `reference` does.
+    """
     from station.contract.bundle import read_bundle
     from station.engines import Setup, open_engine
+    from trainer.apart import divided, separation
+    from trainer.apart import fields as made_of
     from trainer.composites import compose
     from trainer.cutouts import stock
     from trainer.display import progress
@@ -86,11 +97,16 @@ def calibrated(
         seen = bar.track(samples, description="measuring stain and focus")
         measured = list(qualities(seen, diameters, opened.manifest, network))
         stains_of(measured)  # before the minutes that the fields take
+        apart = bar.track(
+            made_of(fields, cells, grounds), total=fields + fields // 2, description="telling cells apart"
+        )
+        how, _ = separation(list(divided(apart, opened.manifest, network)), opened.manifest.separation)
+        manifest = opened.manifest.model_copy(update={"separation": how})
         made = (compose(seed, cells, grounds) for seed in bar.track(range(fields), description="composed fields"))
-        doubted = list(doubts(made, opened.manifest, network))
-    found = reference(measured, doubted)
-    write_reference(opened, found, output)
-    return found, doubted
+        doubted = list(doubts(made, manifest, network))
+    manifest = manifest.model_copy(update={"reference": reference(measured, doubted)})
+    write_manifest(opened, manifest, output)
+    return manifest, doubted
 
 
 def calibrate_trained(
@@ -108,8 +124,10 @@ def calibrate_trained(
         words = "calibrated: stations flag what is far from its training pictures"
     except DataError as cause:
         inherited = parent.manifest.reference if parent else None
-        if inherited:
-            write_reference(read_bundle(output), inherited, output)
+        if parent and inherited:
+            trained = read_bundle(output)
+            update = {"reference": inherited, "separation": parent.manifest.separation}
+            write_manifest(trained, trained.manifest.model_copy(update=update), output)
         flags = (
             "flags are by the limits of the model that it comes from" if inherited else "no light or doubt is flagged"
         )
@@ -117,10 +135,9 @@ def calibrate_trained(
     console.print(f"{output}: {words}", soft_wrap=True)
 
 
-def write_reference(bundle: Bundle, found: Reference, output: Path) -> None:
-    """The bundle once more, with another reference."""
+def write_manifest(bundle: Bundle, manifest: Manifest, output: Path) -> None:
+    """The bundle once more, with another manifest."""
     from station.contract.bundle import MANIFEST, bundle_of, write_bundle
 
-    manifest = bundle.manifest.model_copy(update={"reference": found})
     files = {name: content for name, content in bundle.files.items() if name != MANIFEST}
     write_bundle(output, bundle_of(manifest, files), compact=True)
