@@ -222,12 +222,21 @@ def doubts(*rows: tuple[bool, float, float]) -> list[Doubt]:
 
 
 def test_limits_mark_most_of_the_wrong_counts_and_few_of_the_right() -> None:
-    right = [(False, 0.004, 0.95)] * 88 + [(False, 0.04, 0.95)] * 12
-    unclear, confidence = limits(doubts(*right, *[(True, 0.04, 0.95)] * 3, *[(True, 0.0, 0.83)] * 3))
+    right = [(False, 0.004, 0.95)] * 94 + [(False, 0.04, 0.95)] * 6
+    unclear, confidence = limits(doubts(*right, *[(True, 0.04, 0.95)] * 6, *[(True, 0.0, 0.83)] * 6))
     assert 0.004 <= unclear < 0.04 and 0.83 < confidence < 0.95
-    assert marked(doubts(*right), unclear, confidence) == (0.12, 0.0)
-    unclear, _ = limits(doubts(*right, (False, 0.04, 0.95), (True, 0.04, 0.95)))
-    assert unclear >= 0.04  # else 13 % of the right ones were marked
+    assert marked(doubts(*right), unclear, confidence) == (0.06, 0.0)
+    unclear, _ = limits(doubts(*right, *[(False, 0.04, 0.95)] * 2, *[(True, 0.04, 0.95)] * 12))
+    assert unclear >= 0.04  # else 8 of 102 right ones were marked
+
+
+def test_too_few_wrong_counts_leave_the_limits_as_strict_as_they_may_be() -> None:
+    """One wrong count, marked by any limit, says nothing of the next one."""
+    right = [(False, number / 5000, 0.8 + number / 1000) for number in range(200)]
+    for few in ([], [(True, 0.2, 0.5)]):
+        unclear, confidence = limits(doubts(*right, *few))
+        assert marked(doubts(*right), unclear, confidence) == (pytest.approx(0.07), 0.0)
+        assert marked(doubts(*right), unclear, 0.0)[0] == pytest.approx(0.035)
 
 
 def test_too_few_pictures_tell_no_stain() -> None:

@@ -53,7 +53,7 @@ def command(
 
     The station flags what is far from that: pictures out of focus, dark, overexposed, pale or of another stain, cells
     that are unsure, and what looks like a cell to some degree but is none. The limits of the last two are those that
-    mark most of the wrong counts, and at most 12 % of the right ones, on fields composed of DATA's own cells.
+    mark most of the wrong counts, and at most 7 % of the right ones, on fields composed of DATA's own cells.
 
     \b
     Example:
