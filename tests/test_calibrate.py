@@ -60,6 +60,29 @@ def test_the_diameter_of_a_camera_is_told_and_only_kept_when_asked(bench: Bench)
     assert bench.store.fact(CAMERA_SCALE) == told
 
 
+def test_slides_are_sub_folders_and_are_looked_into(bench: Bench) -> None:
+    fill(bench, [28, 30, 31, 32, 29])
+    for number in (0, 1, 2):
+        (bench.folder / f"slide {number}").mkdir()
+        (bench.folder / f"{number:02d}.png").rename(bench.folder / f"slide {number}" / "a.png")
+    (bench.folder / "all.lif").write_bytes(b"a container")
+    result = calibrate(bench)
+    assert result.exit_code == 0 and "5 pictures with a white cell" in result.stdout, result.output
+
+
+def test_a_scale_that_the_size_of_a_pixel_tells_is_not_overruled(bench: Bench) -> None:
+    fill(bench, [30] * 5)
+    bench.folder.with_name("station.toml").write_text(SETTINGS.replace("[database]", "um_per_px = 0.1\n[database]"))
+    result = calibrate(bench, "--keep")
+    assert result.exit_code == 1 and "camera.um_per_px tells the scale" in result.stderr
+    assert bench.store.fact(CAMERA_SCALE) is None
+
+
+def test_an_empty_camera_folder_is_said(bench: Bench) -> None:
+    result = calibrate(bench)
+    assert result.exit_code == 1 and f"there are no pictures in {bench.folder}" in result.stderr
+
+
 def test_the_same_seed_chooses_the_same_pictures(bench: Bench) -> None:
     fill(bench, [20, 24, 28, 32, 36, 40])
     one, again, other = (calibrate(bench, "--most", "3", "--seed", seed).stdout for seed in ("1", "1", "2"))

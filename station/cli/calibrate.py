@@ -17,6 +17,7 @@ from station.cli.segment import expanded
 from station.contract.errors import ImageError, StationError
 from station.printing import plural, printable
 from station.settings import Engine, Settings
+from station.watching import is_container, scan
 
 if TYPE_CHECKING:
     from station.registry import Loaded
@@ -54,7 +55,9 @@ def command(pictures: tuple[Path, ...], most: int, seed: int, keep: bool, config
     settings = None if pictures and not (keep or config) else settings_of(config)
     if keep and settings and settings.camera.cell_diameter_px != "auto":
         raise StationError('camera.cell_diameter_px is told in the settings; make it "auto" to keep a measured one')
-    files = expanded(pictures or ((settings.camera.folder,) if settings else ()))
+    if keep and settings and settings.camera.um_per_px is not None:
+        raise StationError("camera.um_per_px tells the scale in the settings; take it out to keep a measured one")
+    files = expanded(pictures) if pictures or not settings else _of_camera(settings.camera.folder)
     told = list(_told(_chosen(files, most, seed), settings))
     found = [one.diameter_px for one in told if one.diameter_px is not None]
     show(_table(told))
@@ -67,6 +70,14 @@ def command(pictures: tuple[Path, ...], most: int, seed: int, keep: bool, config
     if keep and settings:
         with writing(settings) as store:
             click.echo(f"kept: {keep_scale(store, found):g} px from the next picture on")
+
+
+def _of_camera(folder: Path) -> list[Path]:
+    """Also those in its sub-folders, which are its slides. Raises FolderGone."""
+    files = [Path(path) for path in sorted(scan(folder)) if not is_container(path)]
+    if not files:
+        raise StationError(f"there are no pictures in {folder}")
+    return files
 
 
 def _chosen(files: Sequence[Path], most: int, seed: int) -> list[Path]:
