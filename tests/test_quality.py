@@ -10,20 +10,22 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from networks import one_hot, tiny_bundle, tiny_manifest
+from networks import discs, one_hot, tiny_bundle, tiny_manifest
 from numpy.typing import NDArray
 from rich.console import Console
 
 from station.contract.analysis import Analysis, Scale, finish, prepare
-from station.contract.bundle import MANIFEST, bundle_of, read_bundle, write_bundle
+from station.contract.bundle import MANIFEST, bundle_of, prove, read_bundle, write_bundle
 from station.contract.flags import REVIEW
 from station.contract.imaging import RGB
 from station.contract.manifest import Manifest, Reference
 from station.contract.quality import Quality, measure_quality, stain_distance
 from station.demo.smear import SmearField, SmearRecipe, paint
+from station.engines import open_engine
 from trainer.cli import calibrate, main
 from trainer.datasets import open_dataset
 from trainer.datasets.samples import DataError
+from trainer.export import with_golden
 from trainer.reference import Doubt, limits, marked, reference
 
 DIAMETER_PX = 60.0
@@ -294,6 +296,20 @@ def test_a_bundle_is_calibrated(tmp_path: Path) -> None:
     old, new = read_bundle(tmp_path / "old.zip"), read_bundle(tmp_path / "new.zip")
     assert old.manifest.reference is None
     assert reference_of(new.manifest).stains[0].dataset == "data"
-    assert new.manifest.model_copy(update={"reference": None, "separation": old.manifest.separation}) == old.manifest
+    measured = {"reference", "separation", "golden"}
+    assert new.manifest.model_dump(exclude=measured) == old.manifest.model_dump(exclude=measured)
     told = f"seeds stand {new.manifest.separation.prominence:g} cell diameters above their saddle"
     assert told in result.output
+
+
+def test_golden_results_follow_the_parameters_by_which_cells_are_told_apart(tmp_path: Path) -> None:
+    """Else a model that counts a rim at the border no more would be refused wherever it is installed."""
+    loose = tiny_manifest().separation.model_copy(update={"min_area_at_edge": 0.01})
+    pictured = discs(180, 240, [(110, 90, 30, 17), (0, 40, 12, 11)])
+    bare = bundle_of(tiny_bundle().manifest.model_copy(update={"separation": loose}), tiny_bundle().files)
+    old = with_golden(bare, [(pictured, 60.0)])
+    strict = loose.model_copy(update={"min_area_at_edge": 0.18})
+    calibrate.write_manifest(old, old.manifest.model_copy(update={"separation": strict}), tmp_path / "new.zip")
+    new = read_bundle(tmp_path / "new.zip")
+    assert [[golden.wbc_count for golden in one.manifest.golden] for one in (old, new)] == [[2], [1]]
+    prove(new, open_engine(new))

@@ -26,6 +26,7 @@ from station.contract.bundle import (
     write_bundle,
 )
 from station.contract.cells import encode
+from station.contract.decoding import decode
 from station.contract.errors import StationError
 from station.contract.imaging import RGB
 from station.contract.manifest import Golden, Manifest, NetworkFile
@@ -241,6 +242,12 @@ def with_golden(bundle: Bundle, pictures: Sequence[tuple[RGB, float]]) -> Bundle
         )
         made |= own
     return bundle_of(bundle.manifest.model_copy(update={"golden": tuple(golden)}), dict(bundle.files) | made)
+
+
+def with_own_golden(bundle: Bundle) -> Bundle:
+    """The bundle with its own golden pictures, and what it now makes of them."""
+    pictures = [(decode(bundle.files[golden.image]), golden.cell_diameter_px) for golden in bundle.manifest.golden]
+    return with_golden(bundle, pictures)
 
 
 def _compared(bundle: Bundle, precision: Precision, engine: Network, golden: Sequence[GoldenResult]) -> PrecisionRow:
