@@ -12,9 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from station.contract.errors import ImageError
-from station.database.records import FileStamp
-
-MOST_DEATHS = 3
+from station.database.records import MOST_DEATHS, FileStamp
 
 
 class Deaths:

@@ -6,11 +6,15 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from networks import DIAMETER_PX, discs
+
+from station.bell import Bell as LiveBell
 from station.commission import commission
 from station.contract.bundle import Bundle, write_bundle
 from station.daemon import Station, assemble, run_once
 from station.database.records import ImageResult
 from station.database.store import Store
+from station.demo.camera import encode_bmp
 from station.intake import TickResult
 from station.pipeline import Failure, Result
 from station.registry import install
@@ -63,7 +67,7 @@ class Bench:
         commission(self.store, self.settings, self.folder.with_name("models"))
         self.station = self.made()
 
-    def made(self) -> Station:
+    def made(self, bell: LiveBell | None = None) -> Station:
         return assemble(
             self.settings,
             self.store,
@@ -72,6 +76,7 @@ class Bench:
             clock=self.utc,
             monotonic=lambda: self.bell.seconds,
             notify=self.said.append,
+            bell=bell,
             free_bytes=lambda _folder: self.free_bytes,
         )
 
@@ -111,3 +116,13 @@ class Bench:
     def disk(self, problem: str | None) -> None:
         if problem:
             self.said.append(f"disk: {problem}")
+
+
+def save(bench: Bench, name: str, wbc: int, diameter_px: float = DIAMETER_PX) -> Path:
+    """A field with so many round cells."""
+    cells = [
+        ((0.8 + number) * 1.2 * diameter_px, diameter_px, diameter_px / 2, diameter_px / 4) for number in range(wbc)
+    ]
+    field = discs(2 * int(diameter_px), 6 * int(diameter_px), cells)
+    (bench.folder / name).write_bytes(encode_bmp(field))
+    return bench.folder / name

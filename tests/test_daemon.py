@@ -10,16 +10,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from networks import DIAMETER_PX, discs, tiny_bundle
-from stations import Bench
+from networks import DIAMETER_PX, tiny_bundle
+from stations import Bench, save
 
 from station.bell import Bell as LiveBell
-from station.calibration import CAMERA_ESTIMATES, SETTLING_PICTURES
 from station.contract.bundle import write_bundle
 from station.contract.errors import BundleError, EngineError
-from station.daemon import assemble, run, run_once
-from station.database.records import CAMERA_SCALE
-from station.demo.camera import encode_bmp
+from station.daemon import run
 from station.intake import TickResult
 from station.registry import install
 
@@ -29,16 +26,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path, tiny_bundle("first"), cell_diameter_px=DIAMETER_PX)
     with closing(made.store):
         yield made
-
-
-def save(bench: Bench, name: str, wbc: int, diameter_px: float = DIAMETER_PX) -> Path:
-    """A field with so many round cells."""
-    cells = [
-        ((0.8 + number) * 1.2 * diameter_px, diameter_px, diameter_px / 2, diameter_px / 4) for number in range(wbc)
-    ]
-    field = discs(2 * int(diameter_px), 6 * int(diameter_px), cells)
-    (bench.folder / name).write_bytes(encode_bmp(field))
-    return bench.folder / name
 
 
 def test_progress_is_told_after_each_picture_and_readiness_once(bench: Bench) -> None:
@@ -173,15 +160,15 @@ def test_a_share_that_answers_with_errors_is_no_picture_s_fault(
     assert bench.store.counts_by_status() == {"waiting": 0, "queued": 2, "leased": 0, "done": 0, "quarantined": 0}
 
 
-def test_a_full_disk_lets_the_station_rest_while_pictures_come(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_lets_the_station_rest_while_pictures_come(bench: Bench) -> None:
     """Each picture rings the bell, and a bell that is not heard would wake the loop without end."""
-    bench.free_bytes = 0
     bell = LiveBell()
     stop, waits = threading.Event(), list[bool]()
 
     class Rest(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             waits.append(self.is_set())
+            bench.free_bytes = 0  # it started well
             if len(waits) == 2:
                 self.set()  # a picture comes
             if len(waits) == 4:
@@ -189,40 +176,10 @@ def test_a_full_disk_lets_the_station_rest_while_pictures_come(bench: Bench, mon
             return True
 
     bell.event = Rest()
-    station = assemble(
-        bench.settings,
-        bench.store,
-        bench,
-        worker="test",
-        clock=bench.utc,
-        monotonic=lambda: bench.bell.seconds,
-        notify=bench.said.append,
-        bell=bell,
-        free_bytes=lambda _folder: room.pop(0) if room else 0,
-    )
-    room = [10**12]  # it starts well
+    station = bench.made(bell)
     run(station, stop, bell.event)
     station.intake.close()
     assert waits == [False, False, False, False]
-
-
-def test_a_stop_while_the_scale_settles_lets_no_picture_tell_it_twice(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, tiny_bundle())
-    with closing(bench.store):
-        for number in range(SETTLING_PICTURES - 5):
-            path = save(bench, f"{number:02d}.bmp", 1)
-            path.write_bytes(path.read_bytes()[:-3] + bytes([200, 200, number]))
-        for _ in range(3):
-            for _ in range(2):
-                bench.bell.seconds += 5
-                bench.station.intake.tick()
-            stop = threading.Event()
-            bench.done = lambda _result, stop=stop: stop.set()  # type: ignore[method-assign, misc]
-            run_once(bench.station, stop, bench.bell)
-            bench.restart()
-        told = bench.store.fact(CAMERA_ESTIMATES)
-        assert isinstance(told, list) and len(told) == SETTLING_PICTURES - 5
-        assert bench.store.fact(CAMERA_SCALE) is None
 
 
 def test_a_picture_that_stays_unreadable_is_put_aside(bench: Bench) -> None:
@@ -277,87 +234,6 @@ def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(ben
     bench.station = bench.made()
     bench.run()
     assert bench.counts() == {"a.bmp": 1}
-
-
-# The scale belongs to the camera
-
-
-def test_an_unknown_scale_is_settled_from_the_first_pictures_and_then_kept(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, tiny_bundle())
-    with closing(bench.store):
-        for number in range(SETTLING_PICTURES - 1):  # as a camera delivers them: one after the other
-            save(bench, f"{number}.bmp", 1 + number % 3, 68 + number)
-            bench.run()
-            assert bench.store.fact(CAMERA_SCALE) is None
-            assert bench.results[f"{number}.bmp"].analysis.scale.source == "estimated"
-        save(bench, "last.bmp", 2, 74)
-        bench.run()
-        settled = bench.store.fact(CAMERA_SCALE)
-        assert isinstance(settled, float) and 65 < settled < 90
-        assert bench.said.count(f"scale {settled}") == 1
-        save(bench, "later.bmp", 2, 40)
-        bench.station = bench.made()
-        bench.run()
-        assert bench.store.fact(CAMERA_SCALE) == settled
-        for name in ("last.bmp", "later.bmp"):
-            scale = bench.results[name].analysis.scale
-            assert (scale.cell_diameter_px, scale.source) == (settled, "camera")
-
-
-def test_of_a_backlog_no_more_pictures_are_counted_at_a_passing_scale_than_are_asked(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, tiny_bundle())
-    with closing(bench.store):
-        for number in range(SETTLING_PICTURES + 8):
-            save(bench, f"{number:02}.bmp", 0 if number < 3 else 1 + number % 3, 68 + number)
-        bench.run()
-        sources = [bench.results[f"{number:02}.bmp"].analysis.scale.source for number in range(SETTLING_PICTURES + 8)]
-        assert sources == ["estimated"] * SETTLING_PICTURES + ["camera"] * 8
-        assert isinstance(bench.store.fact(CAMERA_SCALE), float)
-
-
-def test_a_picture_tells_its_scale_once_however_often_it_is_tried(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, tiny_bundle())
-    with closing(bench.store):
-        save(bench, "a.bmp", 2)
-        good = bench.station.model.current()
-        sound = good.engine
-
-        class Failing:
-            """Sound while the scale is estimated, and once it has been."""
-
-            name, batch = "failing", 1
-
-            def __call__(self, tiles):  # type: ignore[no-untyped-def]
-                return sound(tiles) * (float("nan") if bench.store.fact(CAMERA_ESTIMATES) else 1.0)
-
-        object.__setattr__(good, "engine", Failing())
-        with pytest.raises(EngineError):
-            bench.run()
-        assert len(bench.store.fact(CAMERA_ESTIMATES)) == 1  # type: ignore[arg-type]
-        bench.station = bench.made()
-        bench.run()
-        assert bench.counts() == {"a.bmp": 2}
-        assert len(bench.store.fact(CAMERA_ESTIMATES)) == 1  # type: ignore[arg-type]
-
-
-def test_fields_without_a_white_cell_settle_nothing(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, tiny_bundle())
-    with closing(bench.store):
-        save(bench, "blank.bmp", 0)
-        bench.run()
-        assert bench.store.fact(CAMERA_SCALE) is None
-        assert bench.results["blank.bmp"].analysis.flags == ("scale-unknown",)
-
-
-@pytest.mark.parametrize(("camera", "diameter"), [({"um_per_px": 0.225}, 60.0), ({"cell_diameter_px": 45.0}, 45.0)])
-def test_a_told_scale_is_used_as_it_is(tmp_path: Path, camera: dict[str, float], diameter: float) -> None:
-    bench = Bench(tmp_path, tiny_bundle(), **camera)
-    with closing(bench.store):
-        save(bench, "a.bmp", 1)
-        bench.run()
-        scale = bench.results["a.bmp"].analysis.scale
-        assert (scale.cell_diameter_px, scale.source) == (diameter, "camera")
-        assert bench.store.fact(CAMERA_SCALE) is None
 
 
 def test_the_same_analysis_gives_the_same_masks(bench: Bench) -> None:

@@ -26,8 +26,9 @@ from watchdog.observers import Observer
 
 from station import intake
 from station.bell import Bell
+from station.database.records import MOST_DEATHS
 from station.database.store import Store
-from station.deaths import MOST_DEATHS, Deaths
+from station.deaths import Deaths
 from station.intake import Intake, TickResult
 from station.lookout import MOST_UNHEARD, POLL_SECONDS
 from station.watching import FolderGone, Settling, look, scan

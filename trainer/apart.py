@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from station.contract.analysis import Network, Scale, find, prepare
 from station.contract.manifest import Manifest, Separation
-from station.demo.smear import paint, random_recipe
 from trainer.composites import Composite, compose
+from trainer.counting import painted
 from trainer.cutouts import Cutout, Ground
 
 PROMINENCES: Final = (0.01, 0.0125, 0.016, 0.02, 0.025, 0.03125, 0.04, 0.05, 0.0625)  # cell diameters
 AREAS_AT_EDGE: Final = tuple(round(0.01 * step, 2) for step in range(3, 31))  # areas of a disc of the cell diameter
-_PAINTED_PX, _PAINTED_WIDTHS = (60.0, 160.0), (4.5, 8.5)  # cell diameter; width of a field in such
 _PLATELETS = 3  # times as many as in other painted fields, so that some lie on the border
 
 
@@ -45,7 +44,7 @@ class Divided:
 
 def fields(number: int, cells: Sequence[Cutout], grounds: Sequence[Ground]) -> Iterator[Composite]:
     """So many composed ones, and half as many painted."""
-    return chain((compose(seed, cells, grounds) for seed in range(number)), map(_painted, range(number // 2)))
+    return chain((compose(seed, cells, grounds) for seed in range(number)), map(_with_platelets, range(number // 2)))
 
 
 def divided(made: Iterable[Composite], manifest: Manifest, network: Network) -> Iterator[Divided]:
@@ -87,10 +86,6 @@ def _middle(exact: NDArray[np.float64]) -> int:
     return int(longest[(len(longest) - 1) // 2])
 
 
-def _painted(seed: int) -> Composite:
+def _with_platelets(seed: int) -> Composite:
     rng = np.random.default_rng([seed, 4])
-    diameter = float(np.exp(rng.uniform(*np.log(_PAINTED_PX))))
-    width = round(diameter * rng.uniform(*_PAINTED_WIDTHS))
-    recipe = random_recipe(rng, width=width, height=round(0.75 * width), cell_diameter_px=diameter)
-    field = paint(replace(recipe, platelets=_PLATELETS * recipe.platelets))
-    return Composite(field.image, field.labels, field.instances, diameter, (), (), "painted")
+    return painted(rng, lambda recipe: replace(recipe, platelets=_PLATELETS * recipe.platelets))

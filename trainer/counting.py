@@ -12,7 +12,7 @@ from station.contract.analysis import Network, Scale, analyse, find, prepare
 from station.contract.cells import InstanceImage
 from station.contract.manifest import Manifest
 from station.contract.scale import estimate
-from station.demo.smear import paint, random_recipe
+from station.demo.smear import SmearRecipe, paint, random_recipe
 from trainer.composites import Composite, compose
 from trainer.cutouts import stock
 from trainer.datasets.samples import Sample
@@ -21,6 +21,7 @@ from trainer.separations import SEPARATIONS
 ADDITIONAL_FIELDS = 100  # of each kind beside the composed ones
 LEAST_IOU = 0.5
 _PAINTED_PX = (60.0, 160.0)  # cell diameter at camera scale
+_PAINTED_WIDTHS = (4.5, 8.5)  # of a field, cell diameters; its height is three quarters of that
 _LEAST_PART = 0.2  # of a cell that an instance must hold to be a part of it
 _MOST_OF_IT = 0.5  # of a cell that an instance must hold to have swallowed it
 
@@ -73,8 +74,8 @@ def kinds_of_fields(samples: Sequence[Sample], diameters: Mapping[str, float]) -
     return {
         "composed": lambda seed: compose(seed, cells, grounds),
         "real ground without cells": lambda seed: compose(seed, cells, grounds, most_cells=0),
-        "painted, without cells": lambda seed: _painted(seed, wbc=0),
-        "painted, one lobed nucleus": lambda seed: _painted(seed, wbc=1),
+        "painted, without cells": lambda seed: _lobed(seed, wbc=0),
+        "painted, one lobed nucleus": lambda seed: _lobed(seed, wbc=1),
     }
 
 
@@ -104,14 +105,19 @@ def _score(field: Composite, found: InstanceImage) -> FieldScore:
     return field_score(field.instances, found, field.pairs, field.lobed)
 
 
-def _painted(seed: int, wbc: int) -> Composite:
-    rng = np.random.default_rng([seed, 3])
+def painted(rng: np.random.Generator, adapted: Callable[[SmearRecipe], SmearRecipe]) -> Composite:
+    """A painted field of any magnification, of a random recipe as it is adapted."""
     diameter = float(np.exp(rng.uniform(*np.log(_PAINTED_PX))))
-    width = round(diameter * rng.uniform(4.5, 8.5))
+    width = round(diameter * rng.uniform(*_PAINTED_WIDTHS))
     recipe = random_recipe(rng, width=width, height=round(0.75 * width), cell_diameter_px=diameter)
-    field = paint(replace(recipe, wbc=wbc, touching_pairs=0, lobed=1.0))
-    lobed = tuple(range(1, wbc + 1))
+    field = paint(adapted(recipe))
+    lobed = tuple(number for number, kind in enumerate(field.kinds, 1) if kind == "lobed")
     return Composite(field.image, field.labels, field.instances, diameter, (), lobed, "painted")
+
+
+def _lobed(seed: int, wbc: int) -> Composite:
+    rng = np.random.default_rng([seed, 3])
+    return painted(rng, lambda recipe: replace(recipe, wbc=wbc, touching_pairs=0, lobed=1.0))
 
 
 def field_score(

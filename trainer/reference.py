@@ -19,7 +19,7 @@ from trainer.datasets.samples import DataError, Sample
 # A flag rises for what is further out than all but this share of the training rows, and by this much.
 _OUTERMOST, _SLACK = 0.005, 1.25
 # Share of fields that are counted right and yet marked, at most, on fields of rows that the model was trained on. Of
-# others the starter marks 1.8 times as many, and 15 % are what may be asked of a technician.
+# others the starter marks 1.6 to 1.8 times as many, and 15 % are what may be asked of a technician.
 _MOST_RIGHT_MARKED = 0.07
 _ENOUGH_WRONG = 10  # counts, to choose limits by which of them they mark
 _UNCLEAR = (0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.15)  # limits that are tried, discs

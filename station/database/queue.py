@@ -11,10 +11,9 @@ from sqlalchemy.orm import Session
 
 from station.contract.errors import DatabaseError
 from station.database import cells, history, overlaps
-from station.database.records import SUPERSEDED, AnalysisRecord, Lease
+from station.database.records import MOST_DEATHS, SUPERSEDED, AnalysisRecord, Lease
 from station.database.tables import Analysis, CellRow, File, Image, MaskRow
 
-MOST_DEATHS = 3  # a picture that was alone in work when the station died so often is put aside
 SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(minutes=10), timedelta(hours=24)
 
 # Core statements on the plain tables, made once: they are run for every picture.

@@ -16,6 +16,7 @@ End: TypeAlias = Literal["done", "failed", "given back", "died"]
 
 # The reason of a picture that turned out to be half of the one that its file holds now; it leaves every total.
 SUPERSEDED = "superseded"
+MOST_DEATHS = 3  # what the station was busy with alone when it died so often is put aside
 
 # A fact: what the station remembers about itself, as JSON can hold it.
 Fact: TypeAlias = str | int | float | list[int] | list[float] | None
