@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -23,13 +24,16 @@ from station.contract.analysis import Analysis, Prepared, Scale, finish, prepare
 from station.contract.cells import encode, encode_narrow
 from station.contract.decoding import decode
 from station.contract.errors import ImageError, Unreadable
+from station.contract.headers import read_header
 from station.contract.imaging import RGB, Probabilities
 from station.contract.manifest import Manifest
 from station.engines import Engine
+from station.room import Room
 
 ScaleOf: TypeAlias = Callable[[RGB], Scale]
 
 _THREADS = 2  # on each side of the network; decoding and encoding let go of the interpreter
+_MOST_PIXELS = 48_000_000  # decoded at a time, unless one picture alone has more: what they hold is some 150 MB
 _BESIDE = 2  # pictures under way for which the network has no place: one being made ready, one being finished
 
 
@@ -40,7 +44,6 @@ class Picture:
     path: Path
     sha256: str
     image: RGB
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +77,19 @@ class Failure:
 
 def load(path: Path, max_megapixels: float) -> Picture:
     """Read and decode one file. Raises ImageError with the cause, Unreadable where it did not come to its bytes."""
-    started = perf_counter()
+    return _decoded(path, _read(path), max_megapixels)
+
+
+def _read(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as cause:
         raise Unreadable(f"cannot be read ({(cause.strerror or str(cause)).lower()})") from cause
+
+
+def _decoded(path: Path, data: bytes, max_megapixels: float) -> Picture:
     image = decode(data, max_megapixels=max_megapixels)
-    return Picture(path, hashlib.sha256(data).hexdigest(), image, perf_counter() - started)
+    return Picture(path, hashlib.sha256(data).hexdigest(), image)
 
 
 def analyse_files(
@@ -112,8 +121,10 @@ class _Ready:
 class _Work:
     """A file on its way: `ready` comes from the first stage, `answered` from the second, a future of the third."""
 
-    def __init__(self, path: Path, ready: Future[_Ready]) -> None:
-        self.path, self.ready = path, ready
+    def __init__(self, path: Path, number: int) -> None:
+        self.path, self.number = path, number
+        self.pixels = 0  # that it holds of the room
+        self.ready: Future[_Ready]
         self.answered: Future[Future[Result]]
         self.finishing: Future[Result] | None = None  # set and read by the network's thread alone
 
@@ -130,6 +141,8 @@ class _Flow:
         self._max_megapixels = max_megapixels
         self._most = _BESIDE + 2 * engine.batch  # one batch in the network, one waiting before it
         self._order: deque[_Work] = deque()
+        self._numbers = count()
+        self._room = Room(_MOST_PIXELS)
         self._lock = threading.Lock()
         self._before = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
@@ -141,6 +154,7 @@ class _Flow:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._room.open()
         for stage in (self._before, self._network, self._after):
             stage.shutdown(cancel_futures=True)
 
@@ -153,7 +167,8 @@ class _Flow:
         return len(self._order) >= self._most
 
     def put(self, path: Path) -> None:
-        work = _Work(path, self._before.submit(self._make_ready, path))
+        work = _Work(path, next(self._numbers))
+        work.ready = self._before.submit(self._make_ready, work)
         with self._lock:
             self._order.append(work)
         work.answered = self._network.submit(self._answer, work)
@@ -166,15 +181,28 @@ class _Flow:
             return work.answered.result().result()
         except ImageError as cause:
             return Failure(work.path, str(cause), isinstance(cause, Unreadable))
+        finally:
+            self._room.leave(work.pixels)
 
-    def _make_ready(self, path: Path) -> _Ready:
-        picture = load(path, self._max_megapixels)
+    def _make_ready(self, work: _Work) -> _Ready:
         clock = _Stopwatch()
+        data = _read(work.path)
+        clock.lap("decode")
+        self._enter(work, data)
+        clock.go_on()
+        picture = _decoded(work.path, data, self._max_megapixels)
+        clock.lap("decode")
         scale = self._scale_of(picture.image)
         clock.lap("estimate")
         prepared = prepare(picture.image, scale, self._manifest)
         clock.lap("scale")
-        return _Ready(picture, prepared, {"decode": picture.seconds} | clock.laps)
+        return _Ready(picture, prepared, clock.laps)
+
+    def _enter(self, work: _Work, data: bytes) -> None:
+        header = read_header(data)
+        pixels = header.width * header.height
+        self._room.enter(work.number, pixels)
+        work.pixels = pixels
 
     def _answer(self, work: _Work) -> Future[Result]:
         """The network for this file, unless it was in an earlier batch, and for others that are ready."""
@@ -217,6 +245,11 @@ class _Stopwatch:
         self._last = perf_counter()
 
     def lap(self, step: str) -> None:
+        """The time since the last one belongs to this step."""
         now = perf_counter()
-        self.laps[step] = now - self._last
+        self.laps[step] = self.laps.get(step, 0.0) + now - self._last
         self._last = now
+
+    def go_on(self) -> None:
+        """The time since the last lap belongs to no step."""
+        self._last = perf_counter()

@@ -106,6 +106,28 @@ def test_files_are_asked_for_only_a_few_pictures_ahead(tmp_path: Path) -> None:
         assert len(asked) <= number + 4
 
 
+@pytest.mark.parametrize(("room", "most_inside"), [(1, 2), (3 * 180 * 240, 4), (10**9, 18)])
+def test_no_more_is_decoded_ahead_than_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, most_inside: int
+) -> None:
+    """Beside the pictures of the room the one whose turn it is may come in, whatever it measures."""
+    monkeypatch.setattr("station.pipeline._MOST_PIXELS", room)
+    paths, decoded = files(tmp_path, *[1] * 30), []
+    paths[4].write_bytes(b"no picture")
+    paths[9].write_bytes(paths[9].read_bytes()[:-40])
+
+    def noting(_image: RGB) -> Scale:
+        decoded.append(1)
+        return Scale(DIAMETER_PX, "told")
+
+    insides, pictures = [], 0
+    for outcome in analyse_files(iter(paths), noting, MANIFEST, Recorder(8), 50):
+        insides.append(len(decoded) - pictures)
+        pictures += isinstance(outcome, Result)
+    assert pictures == 28
+    assert max(insides) <= most_inside
+
+
 def test_an_engine_that_fails_ends_the_work_with_its_error(tmp_path: Path) -> None:
     class Broken(Recorder):
         def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
