@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -24,10 +25,11 @@ from trainer.cli import main
 from trainer.compare import Plan, arrange, setting_of
 from trainer.datasets import open_dataset
 from trainer.datasets.samples import DataError
-from trainer.folds import group_folds, set_folds
+from trainer.folds import Fold, group_folds, set_folds
 from trainer.ledger import Ledger, Request
 from trainer.recipe import Recipe
-from trainer.task import Order, Task, perform
+from trainer.task import Order, Paused, Task, perform
+from trainer.workers import Processes
 
 TINY = """
 name = "tiny"
@@ -155,19 +157,24 @@ def _processes_with(word: str) -> list[int]:
 
 
 @pytest.mark.filterwarnings("ignore:__array__")
+def order_of(fold: Fold, folder: Path, **recipe: int) -> Order:
+    """Of a plain U-Net by the tiny recipe."""
+    return Order(
+        task=Task(backbone="unet", loss="dice", start="none", fold=1, seed=0),
+        recipe=Recipe.model_validate(tomllib.loads(TINY) | {"backbone": "unet", "loss": "dice"} | recipe),
+        weights_dir=folder,
+        fold=fold,
+        diameters={"fields": 50.0},
+        folder=folder / "task",
+        created_at="2026-11-24T00:00:00+00:00",
+    )
+
+
 def test_a_task_that_broke_off_while_it_scored_does_not_train_again(tmp_path: Path, fields: Path) -> None:
     data = tmp_path / "fields"
     shutil.copytree(fields, data)
     fold = group_folds(open_dataset(data), 2)[0]
-    order = Order(
-        task=Task(backbone="unet", loss="dice", start="none", fold=1, seed=0),
-        recipe=Recipe.model_validate(tomllib.loads(TINY) | {"backbone": "unet", "loss": "dice", "epochs": 2}),
-        weights_dir=tmp_path,
-        fold=fold,
-        diameters={"fields": 50.0},
-        folder=tmp_path / "task",
-        created_at="2026-11-24T00:00:00+00:00",
-    )
+    order = order_of(fold, tmp_path, epochs=2)
     picture = fold.test[0].image
     picture.rename(picture.with_suffix(".away"))
     with pytest.raises(DataError, match=re.escape(str(picture))):
@@ -298,6 +305,48 @@ def test_masks_without_any_cell_are_refused(tmp_path: Path, fields: Path) -> Non
     empty = masks(fields, tmp_path / "empty", lambda _, mask: mask * 0)
     said = refused(["compare", str(empty), "--folds", "2", "--weights", "none", "--runs", str(tmp_path / "runs")])
     assert "no mask holds a whole white blood cell" in said
+
+
+def test_empty_fields_are_spread_over_the_folds_and_each_set_has_cells_in_each(tmp_path: Path, fields: Path) -> None:
+    """A set whose part of a fold shows no cell would score 1 for a network that finds nothing."""
+    half = open_dataset(masks(fields, tmp_path / "half", lambda number, mask: mask if number < 4 else mask * 0))
+    apart = [replace(sample, group=f"half/{sample.id}") for sample in half]
+    for seed in range(10):
+        for fold in group_folds(apart, 4, seed):
+            assert sum(sample.read_truth().any() for sample in fold.test) == 1
+    rich = [replace(sample, dataset="rich", group=f"rich/{sample.id}") for sample in open_dataset(fields)]
+    poor = open_dataset(masks(fields, tmp_path / "poor", lambda number, mask: mask if number < 2 else mask * 0))
+    with pytest.raises(DataError, match=r"no mask in the test part of fold \d, of poor, holds any"):
+        group_folds([*rich, *(replace(sample, group=f"poor/{sample.id}") for sample in poor)], 4)
+
+
+@pytest.mark.parametrize("change", [lambda _, mask: mask * 0, lambda _, mask: np.minimum(mask, 1)])
+def test_a_fit_without_a_class_is_refused(
+    tmp_path: Path, fields: Path, change: Callable[[int, np.ndarray], np.ndarray]
+) -> None:
+    """Also where the cell diameter is told, so that no mask has to be measured."""
+    data = masks(fields, tmp_path / "data", change)
+    told = ["fit", str(data), "--weights", "none", "--cell-diameter", "60", "--runs", str(tmp_path / "runs")]
+    assert "no mask in the pictures to train on holds any" in refused(told)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_task_hears_its_order_before_it_is_asked_to_stop(
+    tmp_path: Path, fields: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the moment in which its process is started."""
+    workers, packed = Processes(1), pickle.dumps
+
+    def dumps(order: Order) -> bytes:
+        workers.stop()
+        return packed(order)
+
+    monkeypatch.setattr("trainer.workers.pickle.dumps", dumps)
+    try:
+        with pytest.raises(Paused, match="stands after a whole epoch"):
+            workers.submit(order_of(group_folds(open_dataset(fields), 2)[0], tmp_path)).result()
+    finally:
+        workers.close()
 
 
 def test_a_class_that_is_missing_in_a_fold_is_refused(tmp_path: Path, fields: Path) -> None:

@@ -306,6 +306,15 @@ def test_the_sheet_shows_outlines_and_what_must_be_mended_first(folder: Path, tm
     assert [near(place[60:], (200, 0, 0)) > 0 for place in places] == [True] + [False] * 7
 
 
+def test_no_sheet_is_drawn_of_nothing(tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / "none" / kind).mkdir(parents=True)
+    sheet = tmp_path / "sheet.png"
+    result = call(tmp_path / "none", "--sheet", sheet)
+    assert result.exit_code == 1 and "there is no picture to draw" in result.output
+    assert not sheet.exists()
+
+
 def test_a_sheet_holds_48_of_many_pictures(tmp_path: Path) -> None:
     for number in range(60):
         put_field(tmp_path / "many", f"{number:02d}", labels_at(25 + number))

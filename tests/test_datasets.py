@@ -162,8 +162,22 @@ def test_roles_and_groups_come_from_the_splits_table(folder: Path, layout: str, 
     samples = open_dataset(folder)
     assert [(s.id, s.group) for s in in_role(samples, splits, "train")] == [("any name", "g1")]
     assert [(s.id, s.group) for s in in_role(samples, splits, "val")] == [("other", "g2")]
-    with pytest.raises(DataError, match="role 'val' to none"):
+    with pytest.raises(DataError, match="role 'val' to no picture of mine; leave that folder out"):
         in_role(samples[:1], splits, "val")
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+def test_a_set_is_never_left_out_in_silence(folder: Path, layout: str, tmp_path: Path) -> None:
+    samples = open_dataset(folder)
+    others = [dataclasses.replace(sample, dataset="others") for sample in samples]
+    splits = tmp_path / "splits.csv"
+    splits.write_text("dataset,image,role,group\nmine,any name.png,train,\n")
+    assert [(s.id, s.group) for s in in_role(samples, splits, "train")] == [(samples[0].id, samples[0].group)]
+    with pytest.raises(DataError, match="role 'train' to no picture of others"):
+        in_role([*samples, *others], splits, "train")
+    splits.write_text("dataset,image,role,group\nmine,any name.png,Train,a\n")
+    with pytest.raises(DataError, match=r"the role of any name\.png is 'Train', not one of train, val, test"):
+        in_role(samples, splits, "train")
 
 
 @pytest.mark.parametrize("layout", ["pairs"])
@@ -225,8 +239,12 @@ def made_up(seed: int) -> list[Sample]:
     ]
 
 
+def of_a_cell(_sample: Sample) -> frozenset[int]:
+    return frozenset({0, 1, 2})
+
+
 def check_hold_out(samples: list[Sample], share: float, seed: int) -> None:
-    kept, held = hold_out(samples, share, seed)
+    kept, held = hold_out(samples, share, seed, of_a_cell)
     assert sorted(map(id, kept + held)) == sorted(map(id, samples))
     assert not {s.group for s in kept} & {s.group for s in held}
     for name, own in grouped(samples).items():
@@ -234,14 +252,14 @@ def check_hold_out(samples: list[Sample], share: float, seed: int) -> None:
         largest = max(sum(s.group == group for s in own) for group in {s.group for s in own})
         assert 1 <= count < share * len(own) + largest
         assert count < len(own)
-    assert hold_out(samples, share, seed) == (kept, held)
+    assert hold_out(samples, share, seed, of_a_cell) == (kept, held)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.12, 0.4])
 def test_groups_never_straddle_the_division(share: float) -> None:
     for seed in range(40):
         check_hold_out(made_up(seed), share, seed)
-    assert len({tuple(s.id for s in hold_out(made_up(0), share, seed)[1]) for seed in range(8)}) > 4
+    assert len({tuple(s.id for s in hold_out(made_up(0), share, seed, of_a_cell)[1]) for seed in range(8)}) > 4
 
 
 def test_a_group_that_reaches_over_two_sets_stays_on_one_side() -> None:
@@ -249,8 +267,25 @@ def test_a_group_that_reaches_over_two_sets_stays_on_one_side() -> None:
     for seed in range(20):
         samples = made_up(seed)
         shared = [dataclasses.replace(s, group="both") if s.id.startswith("0-") else s for s in samples]
-        kept, held = hold_out(shared, 0.4, seed)
+        kept, held = hold_out(shared, 0.4, seed, of_a_cell)
         assert not {s.group for s in kept} & {s.group for s in held}
+
+
+def test_what_is_held_out_shows_cells_where_few_fields_do() -> None:
+    fields = [Sample("marrow", str(i), Path("a.png"), Path("b.png"), f"marrow/{i}", INDEXED) for i in range(12)]
+
+    def three_of_twelve(sample: Sample) -> frozenset[int]:
+        return frozenset({0, 1, 2}) if int(sample.id) % 4 == 0 else frozenset({0})
+
+    def none(_sample: Sample) -> frozenset[int]:
+        return frozenset({0})
+
+    for seed in range(20):
+        kept, held = hold_out(fields, 0.1, seed, three_of_twelve)
+        assert any(three_of_twelve(sample) > {0} for sample in held)
+        assert kept and len(kept) + len(held) == 12
+        assert held[:1] == hold_out(fields, 0.1, seed, three_of_twelve)[1][:1]
+        assert len(hold_out(fields, 0.1, seed, none)[1]) == len(hold_out(fields, 0.1, seed, of_a_cell)[1]) == 2
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -394,7 +429,7 @@ def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_one_group_cannot_be_divided() -> None:
     with pytest.raises(DataError, match="3 pictures in 1 groups are too few"):
-        hold_out([dataclasses.replace(s, group="g") for s in made_up(0)[:3]], 0.12, 0)
+        hold_out([dataclasses.replace(s, group="g") for s in made_up(0)[:3]], 0.12, 0, of_a_cell)
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,17 @@ def test_selection_weighs_data_sets_alike_and_leaves_cytoplasm_out() -> None:
     assert list(by_dataset([*nothing, perfect])) == ["many", "few"]
 
 
+def test_sets_without_a_cell_choose_no_epoch() -> None:
+    """On them a network that finds nothing would be perfect, and one that finds a cell too many worth nothing."""
+    good = scored(np.diag([100, 10, 10]), dataset="cells")
+    silent, one_false = (
+        scored(np.diag([120, 0, 0]), dataset="empty"),
+        scored([[119, 1, 0], [0] * 3, [0] * 3], dataset="empty"),
+    )
+    assert selection_score([good, silent]) == selection_score([good, one_false]) == selection_score([good]) == 1
+    assert selection_score([silent]) == 0
+
+
 def test_pictures_are_scored_at_camera_scale_with_the_told_diameter(tmp_path: Path) -> None:
     labels = discs((60, 50, 30, 1), (60, 50, 16, 2), (150, 50, 30, 1), (150, 50, 16, 2))
     image, mask = tmp_path / "a.png", tmp_path / "m.png"

@@ -143,6 +143,17 @@ def test_wrong_uses_of_the_command_are_named(tmp_path: Path) -> None:
     assert not output.exists()
 
 
+def test_a_run_that_is_not_finished_is_not_exported(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "cut-off")
+    folder.path.mkdir()
+    folder.save(record_of("mobilenet_v2"))
+    result = trainer("export", "cut-off", "-o", tmp_path / "new.zip", "--runs", tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"error: the run {folder.path} is not finished: `trainer fit --resume cut-off` ends it"
+    )
+
+
 @pytest.mark.parametrize(("shared", "halved"), [(0, True), (40, False)])
 def test_weights_that_halving_would_harm_stay_whole(shared: float, halved: bool) -> None:
     exact = wide_onnx(shared)

@@ -156,6 +156,15 @@ def test_a_run_is_resumed_as_it_was_begun(fields: Path, cut_off: Path) -> None:
     assert "--resume goes on as the run was begun: leave --epochs, --seed away" in text
 
 
+def test_two_do_not_train_one_run(tmp_path: Path, fields: Path, cut_off: Path) -> None:
+    shutil.copytree(cut_off, tmp_path / "runs")
+    run = only_run(tmp_path / "runs")
+    with run.locked() as mine:
+        assert mine
+        text = refused("fit", fields, "--resume", run.path)
+    assert text == f"error: another process trains the run {run.path}: wait for it, or end it"
+
+
 def test_an_unknown_run_and_a_damaged_checkpoint_are_named(tmp_path: Path, fields: Path, cut_off: Path) -> None:
     text = refused("fit", fields, "--resume", "no-run", "--runs", cut_off)
     assert text == f"error: there is no run 'no-run' in {cut_off}; known: {only_run(cut_off).path.name}"

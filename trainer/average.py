@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.evaluate import ImageScore, by_dataset, selection_score, summary
-from trainer.runs import RunError, RunFolder, RunRecord, write_whole
+from trainer.runs import RunError, RunFolder, RunRecord, save_weights, write_whole
 
 SHARES: Final = (1.0, 0.85, 0.7, 0.5, 0.3)  # of the new weights; all of them first, which wins where nothing is better
 
@@ -59,7 +59,7 @@ def trained_weights(model: Any, folder: RunFolder) -> Weights:
 def keep(model: Any, folder: RunFolder, old: Weights, new: Weights, best: Averaged, parent: str) -> RunRecord:
     """Make the best one the run's own, with its figures; `parent` is the older model in words."""
     model.set_weights(average(old, new, best.share))
-    write_whole(folder.weights, model.save_weights)
+    write_whole(folder.weights, lambda path: save_weights(model, path))
     figures = {f"held-out rows of {name}, scale told": summary(own) for name, own in by_dataset(best.scores).items()}
     words = f"{best.share:g} of what was trained and {1 - best.share:g} of the {parent}" if best.share < 1 else ""
     # A verdict, if there is one, was of the network that was trained.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from station.contract.bundle import MODEL_CARD, Bundle, bundle_of
+from station.contract.errors import BundleError
 from station.contract.manifest import Manifest, NetworkScale
 from trainer.recipe import Recipe
 from trainer.runs import RunRecord
@@ -171,9 +172,16 @@ def run_section(record: RunRecord) -> str:
 
 
 def bundle_section(bundle: Bundle) -> str:
-    """Markdown: what the card of a bundle tells of its training and its figures, for a page of results."""
-    card = bundle.files[MODEL_CARD].decode()
-    told = card[card.index("## Training") : card.index("## Not good for")].strip().replace("## ", "### ")
+    """Markdown: what the card of a bundle tells of its training and its figures, for a page of results.
+
+    Raises BundleError where it has no such card.
+    """
+    card = bundle.files.get(MODEL_CARD, b"").decode(errors="replace")
+    _, begin, rest = card.partition("## Training")
+    told, end, _ = rest.partition("## Not good for")
+    if not (begin and end):
+        raise BundleError(f"the model {bundle.manifest.name} has no card of its training; name one of `trainer export`")
+    told = f"{begin}{told}".strip().replace("## ", "### ")
     return f"## The model {bundle.manifest.name} ({bundle.sha256[:12]})\n\n{told}\n"
 
 

@@ -9,10 +9,12 @@ from typing import Literal
 
 from trainer.recipe import Recipe
 
-# For every process that trains on TensorFlow; what the user has set already goes before it.
-TENSORFLOW_SETTINGS = {
+# For every process that trains; what the user has set already goes before it.
+BACKEND_SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "2",  # keeps its start quiet
     "TF_DETERMINISTIC_OPS": "1",  # the same recipe, data and seed give the same figures; sums over threads differ
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # else the first of several --jobs takes all memory of their GPU
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # likewise, under JAX
     "TF_ENABLE_ONEDNN_OPTS": "1",  # by itself not on all processors; up to a third faster on one with AVX2 alone
 }
 

@@ -150,9 +150,15 @@ def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
 
 
 def selection_score(scores: Sequence[ImageScore]) -> float:
-    """What training selects by: mean over data sets of the mean pooled Dice of nucleus and cell, 0..1."""
-    per_set = [summary(own) for own in by_dataset(scores).values()]
-    return float(np.mean([(figures["dice_nucleus"] + figures["dice_cell"]) / 2 for figures in per_set]))
+    """What training selects by: mean over data sets of the mean pooled Dice of nucleus and cell, 0..1.
+
+    Sets without a labelled pixel are left out: there a network that finds nothing has Dice 1 whatever it learnt.
+    0 where no set has any.
+    """
+    labelled = [own for own in by_dataset(scores).values() if pooled(own)[1:].any()]
+    per_set = [summary(own) for own in labelled]
+    scored = [(figures["dice_nucleus"] + figures["dice_cell"]) / 2 for figures in per_set]
+    return float(np.mean(scored)) if scored else 0.0
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -83,6 +83,8 @@ def export_run(
     without.
     """
     record = folder.load()
+    if not folder.weights.is_file():
+        raise ExportError(f"the run {folder.path} is not finished: `trainer fit --resume {folder.path.name}` ends it")
     row = backbone(record.recipe.backbone)
     model = build(row)
     model.load_weights(folder.weights)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeAlias
 
@@ -29,12 +28,10 @@ from trainer.events import event_log
 from trainer.feed import Batch, Pool, batch, batch_bytes, class_weights, pools
 from trainer.losses import loss
 from trainer.recipe import ClassWeights, Recipe
-from trainer.runs import Checkpoint, RunFolder, RunRecord, reserve, write_text, write_whole
+from trainer.runs import Checkpoint, RunFolder, RunRecord, save_weights, write_text, write_whole
 from trainer.unet import batch_normalisations, encoder_layers
 
 Batches: TypeAlias = Iterator[Waited[Batch]]
-
-_HEAD_BYTES = 4096  # of a variable in a file of weights, at most
 
 
 class TrainingError(StationError):
@@ -207,18 +204,10 @@ def _load_best(model: Any, session: Session, state: Checkpoint) -> None:
 
 def _keep(model: Any, session: Session, state: Checkpoint) -> None:
     """Bring the state to the disk, and redraw the curve."""
-    session.folder.keep(state, lambda path: _save(model, path))
+    session.folder.keep(state, lambda path: save_weights(model, path))
     if state.history:
         name = session.folder.path.name
         write_text(session.folder.curve, curve(name, state.history, state.best_epoch))
-
-
-def _save(model: Any, path: Path) -> None:
-    """Weights and optimizer. Room is asked for first: a full disk that HDF5 meets prints tracebacks."""
-    optimizer = getattr(model, "optimizer", None)
-    variables = [*model.variables, *(optimizer.variables if optimizer else ())]
-    reserve(path, sum(4 * math.prod(variable.shape) + _HEAD_BYTES for variable in variables))
-    model.save_weights(path)
 
 
 def _compile(model: Any, session: Session, *, frozen: bool) -> None:
@@ -289,7 +278,7 @@ def _diverged(model: Any, session: Session, state: Checkpoint, step: int) -> Tra
     """The error of a loss that is no longer finite, after the last good weights were made the run's own."""
     if session.folder.weights_after(state.best_epoch).exists():
         _load_best(model, session, state)
-        write_whole(session.folder.weights, lambda path: _save(model, path))
+        write_whole(session.folder.weights, lambda path: save_weights(model, path))
         so_far = f"the best weights so far are in {session.folder.weights}"
     else:
         so_far = "there are no good weights yet"
@@ -314,5 +303,5 @@ def _with_new_statistics(model: Any, session: Session, state: Checkpoint) -> Tra
     if selection_score(scores) < state.best:
         _load_best(model, session, state)
         scores = validate(model, session)
-    write_whole(session.folder.weights, lambda path: _save(model, path))
+    write_whole(session.folder.weights, lambda path: save_weights(model, path))
     return Trained(state.best_epoch, selection_score(scores), tuple(scores), state.history)

@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from station.contract.manifest import CLASSES, CYTOPLASM, NUCLEUS
-from trainer.datasets.samples import DataError, Sample, grouped
+from station.contract.manifest import BACKGROUND
+from trainer.datasets.samples import DataError, Sample, classes_of, demand_classes, grouped
+
+_FEWER_FOLDS = "use fewer --folds, or "
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +22,9 @@ class Fold:
 
 
 def group_folds(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Fold]:
-    """`count` folds of whole groups, each with about the same share of every data set.
+    """`count` folds of whole groups, each with about the same share of every data set, and of its empty fields.
 
-    Raises DataError where a data set has fewer groups than folds, or a fold would lack a class.
+    Raises DataError where a data set has fewer groups than folds, or lacks a class in the test part of one.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -34,15 +36,16 @@ def group_folds(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Fo
                 "use fewer --folds, or more pictures (groups.csv says which belong together)"
             )
     ordered = sorted(samples, key=lambda sample: (sample.dataset, sample.id))
-    sets, groups_of = [s.dataset for s in ordered], [s.group for s in ordered]
+    kinds, groups_of = [_kind(sample) for sample in ordered], [sample.group for sample in ordered]
     divide = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     folds = [
         Fold(tuple(ordered[i] for i in training), tuple(ordered[i] for i in test))
-        for training, test in divide.split(ordered, sets, groups_of)
+        for training, test in divide.split(ordered, kinds, groups_of)
     ]
     for number, fold in enumerate(folds, start=1):
-        _demand_classes(fold.training, f"the training part of fold {number}")
-        _demand_classes(fold.test, f"the test part of fold {number}")
+        demand_classes(fold.training, f"the training part of fold {number}", _FEWER_FOLDS)
+        for name, own in grouped(fold.test).items():
+            demand_classes(own, f"the test part of fold {number}, of {name},", _FEWER_FOLDS)
     return folds
 
 
@@ -60,19 +63,11 @@ def set_folds(samples: Sequence[Sample]) -> list[Fold]:
         groups = {sample.group for sample in own}
         others = [sample for sample in samples if sample.dataset != name and sample.group not in groups]
         folds.append(Fold(tuple(sorted(others, key=lambda s: (s.dataset, s.id))), tuple(own)))
-        _demand_classes(folds[-1].training, f"all sets but {name}")
-        _demand_classes(folds[-1].test, name)
+        demand_classes(folds[-1].training, f"all sets but {name}")
+        demand_classes(folds[-1].test, name)
     return folds
 
 
-def _demand_classes(samples: Sequence[Sample], where: str) -> None:
-    """Dice of a class that nobody labelled says nothing, so such a division is refused before any work."""
-    missing = {NUCLEUS, CYTOPLASM}
-    for sample in samples:
-        missing -= set(sample.read()[1].ravel().tolist())
-        if not missing:
-            return
-    raise DataError(
-        f"no mask in {where} holds any {' or '.join(CLASSES[one] for one in sorted(missing))}; "
-        "use fewer --folds, or look at the masks with `trainer data check`"
-    )
+def _kind(sample: Sample) -> str:
+    """What each fold shall have its share of."""
+    return sample.dataset if classes_of(sample) > {BACKGROUND} else f"{sample.dataset}, no cell"

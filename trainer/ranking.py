@@ -135,8 +135,8 @@ def rankings(candidates: Sequence[Standing]) -> dict[str, list[Standing]]:
 
 
 def start_order(start: str) -> tuple[int, str]:
-    """Where a start comes in a list: ImageNet, files of weights by name, random values."""
-    return {IMAGENET: 0, NO_WEIGHTS: 2}.get(start, 1), start
+    """Where a start comes in a list: ImageNet, then random values."""
+    return (IMAGENET, NO_WEIGHTS).index(start), start
 
 
 def scores_of(outcome: Outcome, dataset: str | None = None) -> list[ImageScore]:

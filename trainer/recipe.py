@@ -20,6 +20,7 @@ LATER: Final = "later"
 BALANCED: Final = "balanced"
 
 Share = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
 Span = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]  # (least, most)
 Quality = Annotated[int, Field(ge=1, le=100)]
 ClassWeights = tuple[float, float, float]  # background, cytoplasm, nucleus
@@ -49,17 +50,17 @@ def _need_order(value: Frozen, *names: str) -> None:
 class Augmentation(Frozen):
     """Ranges that each crop is drawn from; a pair is (least, most)."""
 
-    scale: tuple[float, float] = (0.7, 1.4)
-    rotation_degrees: float = 180.0
-    gamma: tuple[float, float] = (0.7, 1.4)
-    gain: tuple[float, float] = (0.85, 1.15)
-    offset: float = 0.08
-    saturation: tuple[float, float] = (0.7, 1.3)
-    hue_degrees: float = 8.0
-    blur_share: float = 0.2
-    blur_sigma_px: float = 1.2
-    noise_share: float = 0.2
-    noise_sigma: float = 0.02
+    scale: Span = (0.7, 1.4)
+    rotation_degrees: float = Field(180.0, ge=0, le=180)
+    gamma: Span = (0.7, 1.4)
+    gain: Span = (0.85, 1.15)
+    offset: float = Field(0.08, ge=0, lt=1)
+    saturation: tuple[NotNegative, NotNegative] = (0.7, 1.3)
+    hue_degrees: float = Field(8.0, ge=0, le=180)
+    blur_share: Share = 0.2
+    blur_sigma_px: float = Field(1.2, ge=0.3)  # the most; the least is 0.3
+    noise_share: Share = 0.2
+    noise_sigma: float = Field(0.02, ge=0, lt=1)
     upside_down_share: Annotated[Share, LATER] = 0.0
     stain_scale: Annotated[float, Field(ge=0, lt=1), LATER] = 0.0
     stain_shift: Annotated[float, Field(ge=0, lt=1), LATER] = 0.0

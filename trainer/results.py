@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from station.contract.errors import StationError
 from trainer.backbones import IMAGENET, NO_WEIGHTS
 from trainer.ledger import LEDGER_FILE, Ledger, Pick, Setting, Speed
@@ -88,7 +90,7 @@ def results_of(ledger: Ledger, setting: Setting) -> Results:
     sets = sorted(setting.sources) if len(setting.sources) > 1 else []
     return Results(
         setting=setting,
-        recipe=Recipe.model_validate_json(setting.recipe),
+        recipe=recipe_of(setting),
         outcomes=tuple(outcomes),
         networks=_sorted(standings(outcomes, speeds, None, setting.division)),
         by_dataset={name: _sorted(standings(outcomes, speeds, name, setting.division)) for name in sets},
@@ -96,6 +98,17 @@ def results_of(ledger: Ledger, setting: Setting) -> Results:
         failures=ledger.failures(setting.id),
         pick=picks[-1] if picks else None,
     )
+
+
+def recipe_of(setting: Setting) -> Recipe:
+    """The recipe of a comparison, but for backbone and loss. Raises NoComparison where another version knows more."""
+    try:
+        return Recipe.model_validate_json(setting.recipe)
+    except ValidationError as cause:
+        raise NoComparison(
+            f"the recipe of comparison {setting.id} is of version {setting.package_version} and not understood here "
+            f"({cause.errors()[0]['msg']})"
+        ) from cause
 
 
 def open_ledger(runs: Path) -> Ledger:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
@@ -18,6 +20,7 @@ from station.contract.errors import StationError
 from station.contract.manifest import Frozen, Manifest, NetworkFile, Provenance
 from trainer.recipe import Recipe
 
+_HEAD_BYTES = 4096  # of a variable in a file of weights, at most
 HISTORY_COLUMNS = ("epoch", "loss", "score", "learning_rate", "seconds", "seconds_waiting")
 
 Ruling: TypeAlias = Literal["not worse", "worse", "open"]  # open: too few pictures to tell
@@ -126,6 +129,17 @@ class RunFolder:
     def curve(self) -> Path:
         return self.path / "curve.svg"
 
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Whether this process has the run for itself; the lock ends with the process, however it ends."""
+        with (self.path / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
     def save(self, record: RunRecord) -> None:
         write_text(self.path / "run.json", record.model_dump_json(indent=2))
 
@@ -209,6 +223,14 @@ def _reason(cause: OSError | ValidationError) -> str:
     if isinstance(cause, ValidationError):
         return cause.errors()[0]["msg"]
     return os.strerror(cause.errno) if cause.errno else str(cause)
+
+
+def save_weights(model: Any, path: Path) -> None:
+    """Weights and optimizer. Room is asked for first: a full disk that HDF5 meets prints tracebacks."""
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.variables, *(optimizer.variables if optimizer else ())]
+    reserve(path, sum(4 * math.prod(variable.shape) + _HEAD_BYTES for variable in variables))
+    model.save_weights(path)
 
 
 def reserve(path: Path, size: int) -> None:

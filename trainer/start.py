@@ -108,8 +108,13 @@ class Descendant:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(entry.file).name
             path.write_bytes(self.bundle.files[entry.file])
-            kept = keras.models.load_model(path, compile=False)
-        model.set_weights([weight.astype(np.float32) for weight in kept.get_weights()])
+            try:
+                kept = keras.models.load_model(path, compile=False)
+                model.set_weights([weight.astype(np.float32) for weight in kept.get_weights()])
+            except (ValueError, TypeError, OSError) as cause:  # what Keras has for another version or another network
+                raise WeightsError(
+                    f"the weights of the {self.words} are not of today's network; start from ImageNet or random values"
+                ) from cause
 
 
 def descendant(path: Path) -> Descendant:

@@ -5,7 +5,6 @@ The process dies with the one that ordered it, and can be ordered again: it goes
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pickle
 import platform
@@ -17,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from pydantic import ValidationError
@@ -240,18 +238,12 @@ def _made_with(order: Order) -> str:
 
 @contextmanager
 def _alone(folder: Path, stop: Callable[[], bool]) -> Iterator[None]:
-    """Wait until no other process works in this folder; the lock ends with the process, however it ends."""
-    with (folder / "lock").open("w") as lock:
-        while not _locked(lock):
-            if stop():
-                raise Paused(f"another process trains {folder.name}")
-            time.sleep(_LOOK_SECONDS)
-        yield
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    """Wait until no other process works in this folder."""
+    while True:
+        with RunFolder(folder).locked() as mine:
+            if mine:
+                yield
+                return
+        if stop():
+            raise Paused(f"another process trains {folder.name}")
+        time.sleep(_LOOK_SECONDS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.backbones import backbone
-from trainer.datasets.samples import Sample, data_digest, grouped, hold_out
+from trainer.datasets.samples import Sample, data_digest, demand_classes, grouped, hold_out
 from trainer.device import has_gpu, numbers_in, precision
 from trainer.evaluate import by_dataset, summary
 from trainer.fit import Trained
@@ -96,8 +96,11 @@ def new_record(
 def sources_of(
     recipe: Recipe, samples: Sequence[Sample], diameters: Mapping[str, float], seed: int
 ) -> dict[str, SourceRecord]:
-    """What is trained on, by data set. Raises DataError where there are too few groups to hold some out."""
-    held = {name: len(own) for name, own in grouped(hold_out(samples, recipe.held_out, seed)[1]).items()}
+    """What is trained on, by data set. Raises DataError where there are too few groups, or cells, to hold some out."""
+    training, held_out = hold_out(samples, recipe.held_out, seed)
+    demand_classes(training, "the pictures to train on")
+    demand_classes(held_out, "the pictures that are held out to choose the epoch")
+    held = {name: len(own) for name, own in grouped(held_out).items()}
     return {
         name: SourceRecord(
             images=len(own) - held.get(name, 0), held_out=held.get(name, 0), cell_diameter_px=diameters[name]

@@ -8,10 +8,11 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol
 
 from station.contract.errors import StationError
-from trainer.device import TENSORFLOW_SETTINGS
+from trainer.device import BACKEND_SETTINGS
 from trainer.task import LENGTH_BYTES, PAUSED, STOP, Order, Outcome, Paused, outcome_of, perform
 
 
@@ -42,7 +43,7 @@ class Processes:
         self._threads = ThreadPoolExecutor(jobs)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
-        self._stopping = False
+        self._stopping = self._closed = False
 
     def submit(self, order: Order) -> Future[Outcome]:
         return self._threads.submit(self._perform, order)
@@ -55,7 +56,7 @@ class Processes:
 
     def close(self) -> None:
         with self._lock:
-            self._stopping = True
+            self._stopping = self._closed = True
             for process in self._running:
                 process.kill()
         self._threads.shutdown(cancel_futures=True)
@@ -79,9 +80,11 @@ class Processes:
         with path.open("wb") as lines, self._started(str(order.folder), lines) as process:
             packed = pickle.dumps(order)
             _tell(process, len(packed).to_bytes(LENGTH_BYTES) + packed)
+            self._reachable(process)
             exit_code = process.wait()
             with self._lock:
                 self._running.discard(process)
+            _hang_up(process)
         return exit_code, path.read_text(encoding="utf-8", errors="replace")
 
     def _started(self, name: str, log: Any) -> subprocess.Popen[bytes]:
@@ -89,15 +92,22 @@ class Processes:
         with self._lock:
             if self._stopping:
                 raise Paused("not begun")
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-c", "from trainer.task import main; main()", name],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def _reachable(self, process: subprocess.Popen[bytes]) -> None:
+        """From now on, since the order must be the first that it hears, it is told what happens; and what has."""
+        with self._lock:
             self._running.add(process)
-        return process
+            if self._closed:
+                process.kill()
+            elif self._stopping:
+                _tell(process, STOP)
 
 
 class RayCluster:
@@ -117,7 +127,7 @@ class RayCluster:
                 address=None if address == "local" else address,
                 log_to_driver=False,
                 logging_level="ERROR",
-                runtime_env={"env_vars": TENSORFLOW_SETTINGS},
+                runtime_env={"env_vars": BACKEND_SETTINGS},
             )
         except (ConnectionError, ValueError, RuntimeError) as cause:
             raise WorkerError(f"no Ray cluster answers at {address} ({cause})") from cause
@@ -174,6 +184,13 @@ def _tell(process: subprocess.Popen[bytes], word: bytes) -> None:
         process.stdin.flush()
     except BrokenPipeError:
         return  # it ended a moment ago
+
+
+def _hang_up(process: subprocess.Popen[bytes]) -> None:
+    """Popen would raise for the rest of an order that a process which died did not read."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def _reason(exit_code: int, log: str) -> str:

@@ -14,6 +14,7 @@ from trainer.cli.context import (
     data_argument,
     diameters_of,
     layout_option,
+    model_name,
     samples_of,
     splits_option,
 )
@@ -59,6 +60,7 @@ def command(
     Example:
       trainer calibrate my-model.zip my-images -o my-model-calibrated.zip
     """
+    model_name(output, None)
     from trainer.reference import marked
 
     samples = samples_of(data, layout, splits, "train")

@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from station.contract.errors import StationError
-from trainer.device import TENSORFLOW_SETTINGS
+from trainer.device import BACKEND_SETTINGS
 
 if TYPE_CHECKING:
     from trainer.datasets.samples import Sample
@@ -91,7 +91,7 @@ def need(*modules: str) -> None:
         from trainer.conversion import check_backend
 
         check_backend(os.environ.get("KERAS_BACKEND", "tensorflow"))
-    for name, value in TENSORFLOW_SETTINGS.items():
+    for name, value in BACKEND_SETTINGS.items():
         os.environ.setdefault(name, value)
 
 

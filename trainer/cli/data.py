@@ -109,6 +109,9 @@ def _draw(looks: Sequence[Look], findings: Iterable[Finding], path: Path) -> Non
         marks = [found[file] for file in (sample.image, sample.mask) if file in found]
         return Tile(sample, any(marks) if marks else None)
 
+    if not looks:
+        click.echo(f"{path} is not written: there is no picture to draw")
+        return
     tiles = chosen([tile(one.sample) for one in looks])
     save(contact_sheet(tiles), path)
     click.echo(f"{path}: {len(tiles)} of {len(looks)} pictures are on it")

@@ -185,20 +185,28 @@ def train_shown(
     """Train a run that was begun, with bars and lines, and show how it scored."""
     from trainer.display import TrainingBar, figures_table, progress, show
     from trainer.fit import prepare, train
+    from trainer.runs import RunError
     from trainer.training import finish, new_model
 
+    recipe = record.recipe
     console.print(
-        f"run {folder.path}: {len(samples)} pictures, {record.recipe.backbone}, {record.recipe.loss}, "
-        f"from {record.weights}",
+        f"run {folder.path}: {len(samples)} pictures, {recipe.backbone}, {recipe.loss}, "
+        f"from {record.weights}; if it is cut off, `trainer fit --resume {folder.path.name}` goes on",
         soft_wrap=True,
     )
     diameters = {name: source.cell_diameter_px for name, source in record.sources.items()}
     with progress(console) as bar:
-        task = bar.add_task("reading pictures", total=len(samples) + record.recipe.painted_fields)
+        total = sum(source.images for source in record.sources.values())
+        task = bar.add_task("making pictures ready", total=total + recipe.painted_fields + recipe.composed_fields)
         session = prepare(samples, diameters, record, folder, lambda: bar.advance(task))
     model = new_model(record, start)
-    steps, epochs = record.recipe.steps_per_epoch, record.recipe.epochs
-    with interruptible() as stopping, TrainingBar(console, steps, epochs) as watcher:
+    with (
+        folder.locked() as mine,
+        interruptible() as stopping,
+        TrainingBar(console, recipe.steps_per_epoch, recipe.epochs) as watcher,
+    ):
+        if not mine:
+            raise RunError(f"another process trains the run {folder.path}: wait for it, or end it")
         trained = train(model, session, watcher, stopping)
     finished = finish(record, folder, trained)
     folder.close()

@@ -110,12 +110,13 @@ def _samples(setting: Setting) -> list[Sample]:
 
 
 def _recipe(setting: Setting, pick: Pick, recipe_name: str | None, epochs: int | None) -> Recipe:
-    from trainer.recipe import Recipe, read_recipe
+    from trainer.recipe import read_recipe
+    from trainer.results import recipe_of
 
     changes = {"backbone": pick.backbone, "loss": pick.loss} | ({"epochs": epochs} if epochs else {})
     if recipe_name:
         return read_recipe(recipe_name, **changes)
-    return Recipe.model_validate_json(setting.recipe).model_copy(update=changes)
+    return recipe_of(setting).model_copy(update=changes)
 
 
 def _train(

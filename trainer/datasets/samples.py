@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 import cv2
 import numpy as np
@@ -17,8 +17,11 @@ from station.contract.decoding import decode
 from station.contract.errors import StationError
 from station.contract.headers import read_header
 from station.contract.imaging import RGB
-from station.contract.manifest import BACKGROUND
+from station.contract.manifest import BACKGROUND, CLASSES, CYTOPLASM, NUCLEUS
 from trainer.datasets.encodings import Encoding, Mask, MaskError
+
+ROLES: Final = ("train", "val", "test")
+_OF_A_CELL: Final = frozenset({NUCLEUS, CYTOPLASM})
 
 
 class DataError(StationError):
@@ -94,18 +97,27 @@ def read_mask(path: Path) -> Mask:
 
 
 def in_role(samples: Iterable[Sample], splits: Path, role: Literal["train", "val"]) -> list[Sample]:
-    """Those samples that a `dataset,image,role,group` table gives the role, with the group of the table."""
+    """Those samples that a `dataset,image,role,group` table gives the role, with the group of the table.
+
+    A row without a group leaves the picture its own. Raises DataError where a data set has no picture of the role.
+    """
     places = split_table(splits)
-    found = ((sample, places.get((sample.dataset, sample.image.name), ("", ""))) for sample in samples)
-    kept = [replace(sample, group=group) for sample, (own, group) in found if own == role]
-    if not kept:
-        raise DataError(f"{splits} gives the role '{role}' to none of the pictures found")
+    kept = []
+    for name, own in grouped(samples).items():
+        placed = [(sample, places.get((name, sample.image.name), ("", ""))) for sample in own]
+        mine = [replace(sample, group=group or sample.group) for sample, (its, group) in placed if its == role]
+        if not mine:
+            raise DataError(f"{splits} gives the role '{role}' to no picture of {name}; leave that folder out")
+        kept += mine
     return kept
 
 
 def split_table(splits: Path) -> dict[tuple[str, str], tuple[str, str]]:
     """(dataset, file name of the picture) -> (role, group). Raises DataError."""
     rows = table_rows(splits, {"dataset", "image", "role", "group"})
+    for row in rows:
+        if row["role"] not in ROLES:
+            raise DataError(f"{splits}: the role of {row['image']} is '{row['role']}', not one of {', '.join(ROLES)}")
     return {(row["dataset"], row["image"]): (row["role"], row["group"]) for row in rows}
 
 
@@ -150,18 +162,44 @@ def content_of(pixels: RGB | LabelImage) -> str:
     return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
-def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """(training, held out): whole groups, about `share` of each data set, drawn by `seed`."""
+def classes_of(sample: Sample) -> frozenset[int]:
+    """Which classes its mask holds."""
+    return frozenset(np.unique(sample.read_truth()).tolist())
+
+
+def demand_classes(samples: Sequence[Sample], where: str, way_out: str = "") -> None:
+    """Raises DataError where no mask holds a nucleus, or none a cytoplasm: their Dice would say nothing."""
+    missing = set(_OF_A_CELL)
+    for sample in samples:
+        missing -= classes_of(sample)
+        if not missing:
+            return
+    raise DataError(
+        f"no mask in {where} holds any {' or '.join(CLASSES[one] for one in sorted(missing))}; "
+        f"{way_out}look at the masks with `trainer data check`"
+    )
+
+
+def hold_out(
+    samples: Sequence[Sample],
+    share: float,
+    seed: int,
+    classes_of: Callable[[Sample], frozenset[int]] = classes_of,
+) -> tuple[list[Sample], list[Sample]]:
+    """(training, held out): whole groups, about `share` of each data set, drawn by `seed`.
+
+    More than that where it would hold no cell otherwise: on empty fields alone a network that finds nothing is best.
+    """
     held: set[str] = set()
     for own in grouped(samples).values():
-        held |= _groups_worth(own, share, seed)
+        held |= _groups_worth(own, share, seed, classes_of)
     # By the group alone: it may reach over data sets, where two of them hold the same pixels.
     kept = [sample for sample in samples if sample.group not in held]
     out = [sample for sample in samples if sample.group in held]
     if not kept or not out:
         raise DataError(
             f"{len(samples)} pictures in {len({s.group for s in samples})} groups are too few to hold some out; "
-            "at least two groups are needed (groups.csv)"
+            "at least two groups in one data set are needed (groups.csv)"
         )
     return kept, out
 
@@ -220,13 +258,20 @@ def _root(parent: dict[str, str], group: str) -> str:
     return group
 
 
-def _groups_worth(samples: Sequence[Sample], share: float, seed: int) -> set[str]:
-    groups = sorted({sample.group for sample in samples})
-    order = np.random.default_rng(seed).permutation(len(groups))
-    held: set[str] = set()
-    wanted = share * len(samples)
-    for index in order[:-1]:
-        if sum(sample.group in held for sample in samples) >= wanted:
-            break
-        held.add(groups[index])
-    return held
+def _groups_worth(
+    samples: Sequence[Sample], share: float, seed: int, classes_of: Callable[[Sample], frozenset[int]]
+) -> set[str]:
+    members: dict[str, list[Sample]] = {}
+    for sample in samples:
+        members.setdefault(sample.group, []).append(sample)
+    shuffled = np.random.default_rng(seed).permutation(len(members))
+    order = [sorted(members)[index] for index in shuffled[:-1]]  # one at least is left to train on
+    sizes = np.cumsum([len(members[group]) for group in order])
+    enough = min(1 + int(np.searchsorted(sizes, share * len(samples))), len(order))
+    shown = frozenset[int]()
+    for number, group in enumerate(order, start=1):
+        for sample in members[group]:
+            shown = shown if shown >= _OF_A_CELL else shown | classes_of(sample)
+        if number >= enough and shown >= _OF_A_CELL:
+            return set(order[:number])
+    return set(order[:enough])
