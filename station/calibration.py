@@ -35,9 +35,15 @@ def scale_of(
 
 def known_scale(store: Store, settings: Settings, model: Loaded) -> Scale | None:
     """The scale at which every picture is counted: told by the settings, or settled; None while it is neither."""
+    settled = settled_diameter(store, settings)
+    return told_scale(settings.camera, model.manifest.scale) or (Scale(settled, "camera") if settled else None)
+
+
+def settled_diameter(store: Store, settings: Settings) -> float | None:
+    """The cells' diameter, px, that its pictures settled; None while they have not, or where the settings tell it."""
+    told = settings.camera.cell_diameter_px != "auto" or settings.camera.um_per_px is not None
     frozen = store.fact(CAMERA_SCALE)
-    settled = Scale(float(frozen), "camera") if isinstance(frozen, int | float) else None
-    return told_scale(settings.camera, model.manifest.scale) or settled
+    return float(frozen) if isinstance(frozen, int | float) and not told else None
 
 
 def _settle(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from station.calibration import scale_of
+from station.calibration import scale_of, settled_diameter
 from station.contract.errors import BundleError
 from station.daemon import record_of
 from station.database.records import Counted, Lease, StoredModel
@@ -47,14 +47,20 @@ class Recount:
 def plan(store: Store, settings: Settings, start: datetime, end: datetime, slide: str | None = None) -> Plan:
     """The counted pictures captured in start <= t < end that the active model has not counted as the settings say now.
 
-    Those whose masks were pruned are among them. Raises BundleError where no model is active.
+    Among them are those whose masks were pruned, and those counted before their camera's scale was settled, at another.
+    Raises BundleError where no model is active.
     """
     model = store.active_model()
     if model is None:
         raise BundleError("no model is active; `station model install BUNDLE` or `station init` gives one")
     found = store.counted_between(start, end, slide)
-    wanted = model.sha256, settings.sha256
-    due = tuple(one for one in found if (one.model_sha256, one.settings_sha256) != wanted or not one.has_masks)
+    settled = settled_diameter(store, settings)
+
+    def is_due(one: Counted) -> bool:
+        elsewise = (one.model_sha256, one.settings_sha256) != (model.sha256, settings.sha256)
+        return elsewise or not one.has_masks or settled not in (None, one.cell_diameter_px)
+
+    due = tuple(filter(is_due, found))
     return Plan(model, due, len(found) - len(due))
 
 

@@ -175,6 +175,21 @@ def test_tiff_values_that_have_no_display_range_are_refused(kind: str, words: st
         read_header(tiff_file(noise().astype(kind)))
 
 
+@pytest.mark.parametrize("tiled", [{}, {"tile": (32, 32)}, {"rowsperstrip": 7}])
+def test_deep_colours_in_planes_are_refused(tiled: dict[str, object]) -> None:
+    """The decoder leaves memory unwritten, so that a picture would be another one each time."""
+    planes = np.moveaxis(noise().astype(np.uint16) * 257, 2, 0).copy()
+    with pytest.raises(ImageError, match="holds 16-bit colours in a plane each; export it with the colours of a pixel"):
+        read_header(tiff_file(planes, planarconfig="separate", **tiled))
+
+
+def test_deep_values_of_which_zero_is_white_are_refused() -> None:
+    out = io.BytesIO()
+    tifffile.imwrite(out, noise()[..., 0].astype(np.uint16) * 257, photometric="miniswhite")
+    with pytest.raises(ImageError, match="of which zero is white"):
+        read_header(out.getvalue())
+
+
 def _exif(tags: dict[int, object], inner: dict[int, object] | None = None) -> bytes:
     exif = Image.Exif()
     exif.update(tags)

@@ -137,6 +137,15 @@ def test_a_picture_with_nothing_in_it_is_no_empty_field(grey: int, words: set[st
     assert {"out-of-focus", REVIEW} <= set(result.flags)
 
 
+def test_a_picture_without_colour_is_marked(model: Manifest) -> None:
+    """A camera left in grey mode: a network of stained cells finds nothing there, and would say so all day."""
+    made = field(53)
+    grey = cv2.cvtColor(cv2.cvtColor(made.image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    assert {"grey", REVIEW} <= set(analysed(np.asarray(grey, np.uint8), made.labels * 0, tiny_manifest()).flags)
+    for image in (made.image, faded(made.image, 0.5), lit(made.image, 0.4)):
+        assert "grey" not in analysed(image, made.labels, model).flags
+
+
 def test_a_crop_is_too_small_to_lack_edges(model: Manifest) -> None:
     result = analysed(np.full((90, 90, 3), 200, np.uint8), np.zeros((90, 90), np.uint8), model)
     assert "focus" not in result.quality and REVIEW not in result.flags

@@ -20,7 +20,7 @@ from station.cli import main
 from station.contract.bundle import MANIFEST, Bundle, bundle_of
 from station.contract.corrections import RemoveCell, Withdraw
 from station.database.lock import RunLock
-from station.database.records import AnalysisRecord, FileStamp, NewImage
+from station.database.records import CAMERA_SCALE, AnalysisRecord, FileStamp, NewImage
 from station.database.review_records import Slide
 from station.database.store import Store
 from station.reanalysis import plan, reanalyse
@@ -104,6 +104,24 @@ def test_a_second_time_there_is_nothing_to_do(room: Room) -> None:
     before = room.analyses()
     assert room.call().output.endswith("3 pictures counted by it already\n")
     assert room.analyses() == before
+
+
+def test_pictures_counted_before_the_scale_was_settled_are_due(tmp_path: Path) -> None:
+    """A station that does not know its camera yet counts at a guess; later all stand at one scale."""
+    bench = Bench(tmp_path, tiny_bundle())
+    for number, cells in enumerate(((), (LARGE,)), start=1):
+        path = bench.folder / f"{number}.png"
+        path.write_bytes(png(discs(180, 240 + number, cells)))
+        os.utime(path, (START.timestamp() - 60, START.timestamp() - 60))
+    bench.run()
+    day = START - timedelta(days=1), START + timedelta(days=1)
+    assert len(plan(bench.store, bench.settings, *day).due) == 0
+    bench.store.record_fact(CAMERA_SCALE, 70.0)
+    planned = plan(bench.store, bench.settings, *day)
+    assert (len(planned.due), planned.done) == (2, 0)
+    assert len(list(reanalyse(bench.store, bench.settings, planned))) == 2
+    assert {one.cell_diameter_px for one in bench.store.results_between(*day)} == {70.0}
+    assert len(plan(bench.store, bench.settings, *day).due) == 0
 
 
 def test_one_that_was_cut_off_goes_on_where_it_was(room: Room) -> None:

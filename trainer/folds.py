@@ -4,6 +4,7 @@ leave-one-set-out, where nothing of its laboratory was.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,10 +39,10 @@ def group_folds(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Fo
     ordered = sorted(samples, key=lambda sample: (sample.dataset, sample.id))
     kinds, groups_of = [_kind(sample) for sample in ordered], [sample.group for sample in ordered]
     divide = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    folds = [
-        Fold(tuple(ordered[i] for i in training), tuple(ordered[i] for i in test))
-        for training, test in divide.split(ordered, kinds, groups_of)
-    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a kind with fewer pictures than folds; judged below
+        divided = list(divide.split(ordered, kinds, groups_of))
+    folds = [Fold(tuple(ordered[i] for i in training), tuple(ordered[i] for i in test)) for training, test in divided]
     for number, fold in enumerate(folds, start=1):
         demand_classes(fold.training, f"the training part of fold {number}", _FEWER_FOLDS)
         for name, own in grouped(fold.test).items():

@@ -154,6 +154,7 @@ def _next_marker(data: bytes, at: int, scanned: bool) -> tuple[int, int]:
 # TIFF: one directory for each page; the pixels lie in strips or tiles.
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _SAMPLE_FORMAT = 254, 256, 257, 258, 339
+_PHOTOMETRIC, _SAMPLES, _PLANES, _WHITE_IS_ZERO = 262, 277, 284, 0
 _STRIPS, _TILES = (273, 279), (324, 325)  # positions, lengths
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _TILE_STEP, _MODEST_TILE = 16, 1 << 22  # sides are multiples of the one, px; a tile of the other is no burden, px
@@ -180,6 +181,11 @@ def _check_samples(tiff: Tiff, page: Directory) -> None:
     kind = _SAMPLE_FORMATS.get(tiff.number(page.get(_SAMPLE_FORMAT), 1), "complex")
     if kind != "unsigned" or bits > 16:
         raise ImageError(f"holds {bits}-bit {kind} values; export 8 or 16 bits per channel, unsigned")
+    if bits > 8 and tiff.number(page.get(_PLANES), 1) != 1 and tiff.number(page.get(_SAMPLES), 1) > 1:
+        # The decoder would leave memory unwritten and call it a picture.
+        raise ImageError(f"holds {bits}-bit colours in a plane each; export it with the colours of a pixel together")
+    if bits > 8 and tiff.number(page.get(_PHOTOMETRIC), 1) == _WHITE_IS_ZERO:
+        raise ImageError(f"holds {bits}-bit values of which zero is white; export it with zero as black")
 
 
 def _check_strips(tiff: Tiff, page: Directory) -> None:

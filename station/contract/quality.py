@@ -22,6 +22,7 @@ _LEAST_RANGE = 20.0  # grey values: a block with less shows nothing to focus on
 _SHARPEST = 75.0  # percentile over blocks
 _SURE_GROUND, _LIGHTER = 0.9, 75.0  # probability of background; percentile of its light
 _DARKEST = 0.5  # percentile of green
+_MOST_COLOURED = 99.9  # percentile, of every second px of those
 _WHITE = 254
 _LEAST_PX = 40  # of nucleus and of cytoplasm, to tell a colour
 
@@ -35,6 +36,7 @@ class Quality:
     contrast: float  # optical density (natural logarithm) of the darkest stained matter in green, from 0
     clipped: float  # share of px of the cells, or of all where there is none, that are white to the limit, 0..1
     densities: tuple[float, ...] | None  # STAIN_FEATURES optical densities; None: no cell
+    colour: float = 1.0  # how far the channels of its most coloured matter are apart, 0..1; 0: grey
 
     def figures(self, stain: float | None) -> dict[str, float]:
         """By name, those that there are; `stain`: distance from the reference."""
@@ -58,6 +60,7 @@ def measure_quality(tile: RGB, probabilities: Probabilities) -> Quality:
         contrast=max(0.0, float(np.log(tone[1] / darkest))),
         clipped=_clipped(colours, winner != BACKGROUND),
         densities=_densities(colours, winner, tone),
+        colour=_colour(colours),
     )
 
 
@@ -135,6 +138,11 @@ def _median(counts: NDArray[np.int64]) -> float:
     reached = np.cumsum(counts)
     middle = np.searchsorted(reached, [(reached[-1] + 1) // 2, reached[-1] // 2 + 1])
     return float(middle.mean())
+
+
+def _colour(colours: RGB) -> float:
+    few = colours[::2, ::2]
+    return float(np.percentile(few.max(axis=-1) - few.min(axis=-1), _MOST_COLOURED) / 255.0)
 
 
 def _clipped(colours: RGB, cells: NDArray[np.bool_]) -> float:

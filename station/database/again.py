@@ -13,7 +13,7 @@ from station.database import queue
 from station.database.records import AnalysisRecord, Counted
 from station.database.tables import Analysis, Image, MaskRow
 
-_COLUMNS = ("id", "image_id", "model_sha256", "settings_sha256", "wbc_count")
+_COLUMNS = ("id", "image_id", "model_sha256", "settings_sha256", "cell_diameter_px", "wbc_count")
 _newest = Table("newest_analyses", MetaData(), *(Column(name) for name in _COLUMNS))
 
 
@@ -23,7 +23,8 @@ def counted(session: Session, start: datetime, end: datetime, slide: str | None)
     asked = within if slide is None else within & (Image.slide == slide)
     found = session.execute(
         select(Image.id.label("image_id"), Image.path, Image.sha256, Image.clock_differs)
-        .add_columns(_newest.c.model_sha256, _newest.c.settings_sha256, _newest.c.wbc_count)
+        .add_columns(_newest.c.model_sha256, _newest.c.settings_sha256)
+        .add_columns(_newest.c.cell_diameter_px, _newest.c.wbc_count)
         .add_columns(MaskRow.analysis_id.is_not(None).label("has_masks"))
         .join(_newest, _newest.c.image_id == Image.id)
         .outerjoin(MaskRow, MaskRow.analysis_id == _newest.c.id)

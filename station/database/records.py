@@ -130,6 +130,7 @@ class Counted:
     clock_differs: bool
     model_sha256: str
     settings_sha256: str  # without the mark of a repetition
+    cell_diameter_px: float
     wbc_count: int
     has_masks: bool
 
