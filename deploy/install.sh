@@ -117,13 +117,17 @@ ingredients() { # the same ones make the same version
 fingerprint() {
     (ingredients) | LC_ALL=C sort | cksum
 }
+pip_of() {
+    environment=$1
+    shift
+    "$environment/bin/python" -m pip --disable-pip-version-check -q "$@"
+}
 fill() {
-    pip="$1/bin/python -m pip --disable-pip-version-check -q"
     if [ -n "$wheels" ]; then
-        $pip install --no-index --find-links "$wheels" "wbc-station${extras:+[$extras]}" ||
+        pip_of "$1" install --no-index --find-links "$wheels" "wbc-station${extras:+[$extras]}" ||
             fail "$wheels lacks a wheel for this Python, processor and these extras${old:+; $old stays}"
     else
-        $pip install -c "$source/deploy/constraints.txt" "$source${extras:+[$extras]}" ||
+        pip_of "$1" install -c "$source/deploy/constraints.txt" "$source${extras:+[$extras]}" ||
             fail "pip could not install the station${old:+; $old stays}"
     fi
 }
@@ -164,7 +168,7 @@ upgrade() {
     link current "$new"
     remove_others "$new" "$old"
     [ -n "$dry" ] || echo "installed: $prefix/current/bin/station ($new)${old:+; back to $old: $0 --roll-back}"
-    [ -n "$service" ] || restart
+    [ -n "$service" ] || restart "$way_back"
 }
 roll_back() {
     old=$(in_use)
@@ -172,15 +176,17 @@ roll_back() {
     runs "$prefix/$before" || fail "$before does not run; $old stays"
     link current "$before"
     link previous "$old"
-    restart
-    echo "in use: $before. A database that $old has brought to a newer form is refused by an older version:"
-    echo "then restore the copy that was made of it before (station restore, see README)."
+    # Before the service starts: where the database is refused, it does not, and this is what helps.
+    echo "in use: $before. It refuses a database that $old has brought to a newer schema. Then, with the service stopped,"
+    echo "station restore the copy that was made before: station.db.before-SCHEMA beside the database (see README)."
+    restart "; if the log says that a newer version made the database, restore the copy that is named above"
 }
 
 # --- the service ---------------------------------------------------------------------------------------------------
 
 units=/etc/systemd/system
-unstartable="the service does not start: journalctl -u station; the version before: $0 --roll-back"
+unstartable="the service does not start: journalctl -u station"
+way_back="; the version before: $0 --roll-back"
 shipped() { # what lies in systemd/, relative
     (cd "$source/systemd" && find . -type f) | sed -n '/\(service\|timer\|conf\)$/s|^\./||p' | LC_ALL=C sort
 }
@@ -193,14 +199,14 @@ calls() {
 is_booted() {
     [ -z "$root" ] && [ -d /run/systemd/system ]
 }
-restart() {
+restart() { # what else to say where that fails
     if calls .venv/; then echo "the service still calls $prefix/.venv; --service renews its unit"; fi
     calls current/ && is_booted || return 0
     if [ "$(id -u)" -ne 0 ]; then
         echo "the service goes on with the version that it runs until: sudo systemctl restart station"
         return
     fi
-    systemd try-restart station.service || fail "$unstartable"
+    systemd try-restart station.service || fail "$unstartable$1"
 }
 make_user() {
     [ -z "$root" ] || return 0
@@ -240,7 +246,7 @@ install_service() {
         echo "then: sudo systemctl start station.service $(shipped | grep 'timer$' | tr '\n' ' ')"
     elif is_booted; then
         # shellcheck disable=SC2046
-        systemd "${changed:+re}start" station.service $(shipped | grep 'timer$') || fail "$unstartable"
+        systemd "${changed:+re}start" station.service $(shipped | grep 'timer$') || fail "$unstartable$way_back"
     fi
 }
 remove_units() {

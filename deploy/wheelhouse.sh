@@ -9,15 +9,18 @@ folder=$1
 python=${PYTHON:-python3}
 source=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 extras=${EXTRAS:-}
-pip="$python -m pip --disable-pip-version-check -q"
+pip() {
+    "$python" -m pip --disable-pip-version-check -q "$@"
+}
 
 mkdir -p "$folder"
-$pip wheel --no-deps -w "$folder" "$source"
+rm -f "$folder"/wbc_station-*.whl # of another version: install.sh takes the newest, which may not be this one
+pip wheel --no-deps -w "$folder" "$source"
 wheel=$(ls "$folder"/wbc_station-*.whl)
 foreign=
 if [ -n "${PLATFORM:-}" ]; then
     foreign="--platform $PLATFORM --only-binary=:all: ${PYTHON_VERSION:+--python-version $PYTHON_VERSION}"
 fi
 # shellcheck disable=SC2086
-$pip download -c "$source/deploy/constraints.txt" -d "$folder" $foreign "$wheel${extras:+[$extras]}"
+pip download -c "$source/deploy/constraints.txt" -d "$folder" $foreign "$wheel${extras:+[$extras]}"
 du -sh "$folder"

@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -37,10 +37,22 @@ def _regular_expression(text: str) -> str:
     return text
 
 
+def _at_home(place: Path) -> Path:
+    if "\0" in str(place):
+        raise ValueError("no file can be called so")
+    try:
+        return place.expanduser()
+    except RuntimeError as cause:  # what pathlib raises where a name is nobody's
+        raise ValueError(f"there is no home {place.parts[0]} on this machine") from cause
+
+
+Place: TypeAlias = Annotated[Path, AfterValidator(_at_home)]
+
+
 class Camera(Frozen):
     """Where pictures come from, and how large cells are in them."""
 
-    folder: Path
+    folder: Place
     cell_diameter_px: Annotated[float, Field(gt=4, le=2000)] | Literal["auto"] = "auto"
     um_per_px: float | None = Field(None, gt=0)
     settle_seconds: float = Field(2.0, ge=0)
@@ -56,7 +68,7 @@ class Camera(Frozen):
 class Database(Frozen):
     """Where counts and masks are kept."""
 
-    path: Path
+    path: Place
 
 
 class Engine(Frozen):
@@ -81,7 +93,7 @@ class Report(Frozen):
 class Backup(Frozen):
     """Where verified copies of the database go, and how many of them stay; 0: all."""
 
-    folder: Path = Path("backups")
+    folder: Place = Path("backups")
     keep: int = Field(14, ge=0)
 
 
@@ -143,7 +155,9 @@ def parse_settings(text: str, path: Path) -> Settings:
         raise SettingsError(f"{path} is not valid TOML: {cause}") from cause
     except ValidationError as cause:
         raise SettingsError(f"{path}: {_sentence(cause)}") from cause
-    return _anchored(settings, path.resolve().parent)
+    anchored = _anchored(settings, path.resolve().parent)
+    _keep_apart(anchored.camera.folder, anchored.database.path, path)
+    return anchored
 
 
 def known_keys() -> dict[str, tuple[str, ...]]:
@@ -153,10 +167,21 @@ def known_keys() -> dict[str, tuple[str, ...]]:
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
-    camera = settings.camera.model_copy(update={"folder": folder / settings.camera.folder.expanduser()})
-    database = settings.database.model_copy(update={"path": folder / settings.database.path.expanduser()})
-    backup = settings.backup.model_copy(update={"folder": folder / settings.backup.folder.expanduser()})
+    camera = settings.camera.model_copy(update={"folder": folder / settings.camera.folder})
+    database = settings.database.model_copy(update={"path": folder / settings.database.path})
+    backup = settings.backup.model_copy(update={"folder": folder / settings.backup.folder})
     return settings.model_copy(update={"camera": camera, "database": database, "backup": backup})
+
+
+def _keep_apart(camera: Path, database: Path, path: Path) -> None:
+    # Lock and models lie beside the name that is told, SQLite's log beside the file that it leads to. `realpath`, for
+    # Path.resolve raises on links that lead in a circle, of which the commands say that they are not there.
+    written = (os.path.realpath(database.parent), os.path.realpath(database))
+    if any(Path(place).is_relative_to(os.path.realpath(camera)) for place in written):
+        raise SettingsError(
+            f"{path}: the database would lie in the camera folder, where the station never writes (database.path is "
+            f"{database}, camera.folder is {camera}); name another place in one of them"
+        )
 
 
 def _sentence(cause: ValidationError) -> str:

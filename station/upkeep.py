@@ -15,7 +15,7 @@ from typing import TypeAlias
 from station.contract.errors import DatabaseError
 from station.database.backup import Contents, contents, damage, flush, fold, sizes, verified_copy, verify
 from station.database.backup import compact as compact_pages
-from station.database.lock import RunLock
+from station.database.lock import RunLock, lock_file
 from station.database.records import FileStamp
 from station.database.retention import OldImage
 from station.database.schema import check, newest
@@ -93,19 +93,29 @@ def backup_name(database: Path, now: datetime, occasion: str = "") -> str:
     return f"{database.stem}{'-' * bool(occasion)}{occasion}-{_in_name(now)}.db"
 
 
+def backups_in(folder: Path, database: Path) -> list[Path]:
+    """The backups of this database there, the oldest first. Raises OSError where the folder cannot be listed."""
+    return [path for path in _called_as_backups(folder, database) if path.suffix == ".db"]
+
+
 def remove_surplus(made: Path, database: Path, keep: int, now: datetime) -> tuple[Path, ...]:
     """Remove the oldest backups of this database beside `made`, until with it `keep` are left; 0 keeps all.
 
     `made` stays, and so does every file of another name, but for copies that were cut off more than a day ago.
     """
-    ours = re.compile(rf"{re.escape(database.stem)}-\d{{8}}T\d{{6}}Z\.db(\.part)?")
     with _named(made.parent, "an old backup cannot be removed"):
-        found = sorted(path for path in made.parent.iterdir() if ours.fullmatch(path.name) and path.is_file())
-        others = [path for path in found if path.suffix == ".db" and path != made]
+        others = [path for path in backups_in(made.parent, database) if path != made]
         surplus = others[: max(0, len(others) + 1 - keep)] if keep else []
-        for path in [*surplus, *(path for path in found if _is_abandoned(path, now))]:
+        cut_off = [path for path in _called_as_backups(made.parent, database) if _is_abandoned(path, now)]
+        for path in [*surplus, *cut_off]:
             path.unlink()
     return tuple(surplus)
+
+
+def _called_as_backups(folder: Path, database: Path) -> list[Path]:
+    """With those that are still written, or were cut off."""
+    ours = re.compile(rf"{re.escape(database.stem)}-\d{{8}}T\d{{6}}Z\.db(\.part)?")
+    return sorted(path for path in folder.iterdir() if ours.fullmatch(path.name) and path.is_file())
 
 
 def _is_abandoned(path: Path, now: datetime) -> bool:
@@ -179,13 +189,14 @@ def _swap(staging: Path, database: Path, aside: Path) -> Restored:
 
 
 def _hand_over(staging: Path, database: Path) -> None:
-    """Whoever restores, root perhaps, the file must belong to the station's user as before."""
+    """Whoever restores, root perhaps, the file and its lock must belong to the station's user as before."""
     there = database.exists()
     before = (database if there else database.parent).stat()
     if there:
         staging.chmod(stat.S_IMODE(before.st_mode))
     if os.geteuid() == 0:
-        os.chown(staging, before.st_uid, before.st_gid)
+        for path in (staging, lock_file(database)):
+            os.chown(path, before.st_uid, before.st_gid)
 
 
 def _refuse_to_overwrite(path: Path) -> None:

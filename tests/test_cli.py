@@ -91,7 +91,7 @@ def test_segment_estimates_the_scale_of_each_picture_alone(fields: Path, station
 
 def test_segment_takes_pixel_size_and_scale_from_settings(fields: Path, station: Command) -> None:
     settings = fields / "s.toml"
-    settings.write_text('[camera]\nfolder = "."\num_per_px = 0.135\n[database]\npath = "s.db"\n')
+    settings.write_text('[camera]\nfolder = "."\num_per_px = 0.135\n[database]\npath = "../s.db"\n')
     told = json.loads(station("segment", fields / "two.bmp", "--format", "jsonl", "--config", settings).stdout)
     assert (told["cell_diameter_px"], told["cell_diameter_source"]) == (100.0, "camera")
     assert told["cells"][0]["area_um2"] == pytest.approx(told["cells"][0]["area_px"] * 0.135**2, abs=0.01)
@@ -99,8 +99,8 @@ def test_segment_takes_pixel_size_and_scale_from_settings(fields: Path, station:
 
 def test_segment_counts_at_the_scale_that_the_station_settled(fields: Path, station: Command) -> None:
     settings = fields / "s.toml"
-    settings.write_text('[camera]\nfolder = "."\n[database]\npath = "s.db"\n')
-    with closing(Store.open(fields / "s.db", clock=Clock(), create=True)) as store:
+    settings.write_text('[camera]\nfolder = "."\n[database]\npath = "../s.db"\n')
+    with closing(Store.open(fields.parent / "s.db", clock=Clock(), create=True)) as store:
         store.record_fact(CAMERA_SCALE, 97.5)
     counted = json.loads(station("segment", fields / "two.bmp", "--format", "jsonl", "--config", settings).stdout)
     assert (counted["cell_diameter_px"], counted["cell_diameter_source"]) == (97.5, "camera")
@@ -180,6 +180,11 @@ def test_segment_prints_plain_lines_where_it_is_piped(fields: Path, station: Com
             '[camera]\nfolder = "x"\ncell_diameter_px = "atuo"\n[database]\npath = "d"\n',
             "camera.cell_diameter_px: a number of px above 4 and up to 2000, or \"auto\" (found 'atuo')",
         ),
+        (
+            '[camera]\nfolder = "~nosuchuser/x"\n[database]\npath = "d"\n',
+            "camera.folder: there is no home ~nosuchuser on this machine (found '~nosuchuser/x')",
+        ),
+        ('[camera]\nfolder = "x"\n[database]\npath = "\\u0000"\n', "database.path: no file can be called so"),
     ],
 )
 def test_a_wrong_setting_is_named_with_the_way_out(tmp_path: Path, station: Command, text: str, sentence: str) -> None:
@@ -188,6 +193,46 @@ def test_a_wrong_setting_is_named_with_the_way_out(tmp_path: Path, station: Comm
     told = station("run", "--once", "--config", path)
     assert told.returncode == 2
     assert str(path) in told.stderr and sentence in told.stderr and "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("camera", "database"),
+    [
+        (".", "station.db"),
+        ("camera", "camera/station.db"),
+        ("camera", "camera/S-17/station.db"),
+        ("camera", "camera"),
+        ("camera", "link/station.db"),
+        ("camera", "station-link.db"),
+        ("link", "camera/station.db"),
+    ],
+)
+def test_the_database_is_kept_out_of_the_camera_folder(
+    tmp_path: Path, station: Command, camera: str, database: str
+) -> None:
+    pictures = tmp_path / "camera"
+    pictures.mkdir()
+    (tmp_path / "link").symlink_to(pictures)
+    (tmp_path / "station-link.db").symlink_to(pictures / "station.db")
+    path = tmp_path / "station.toml"
+    path.write_text(f'[camera]\nfolder = "{camera}"\n[database]\npath = "{database}"\n')
+    told = station("init", tmp_path)
+    assert told.returncode == 2
+    assert f"database.path is {tmp_path / database}, camera.folder is {tmp_path / camera}" in told.stderr
+    assert not any(pictures.iterdir())
+
+
+def test_init_makes_no_station_in_the_camera_folder(tmp_path: Path, station: Command) -> None:
+    told = station("init", tmp_path, "--camera", tmp_path)
+    assert (told.returncode, "the station never writes" in told.stderr) == (2, True)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_camera_folder_whose_links_lead_in_a_circle_is_not_there(tmp_path: Path, station: Command) -> None:
+    (tmp_path / "camera").symlink_to(tmp_path / "camera")
+    (tmp_path / "station.toml").write_text('[camera]\nfolder = "camera"\n[database]\npath = "station.db"\n')
+    told = station("run", "--once", "--config", tmp_path / "station.toml")
+    assert (told.returncode, "does not exist; is the share mounted?" in told.stderr) == (2, True)
 
 
 def test_missing_settings_and_a_missing_camera_folder_are_named(home: Path, station: Command) -> None:
@@ -231,7 +276,7 @@ def test_models_are_installed_activated_and_rolled_back(home: Path, station: Com
 
 def test_a_pixel_size_that_makes_no_sense_is_named(fields: Path, station: Command) -> None:
     for size in ("1000", "0.00001"):
-        (fields / "s.toml").write_text(f'[camera]\nfolder = "."\num_per_px = {size}\n[database]\npath = "s.db"\n')
+        (fields / "s.toml").write_text(f'[camera]\nfolder = "."\num_per_px = {size}\n[database]\npath = "../s.db"\n')
         told = station("segment", fields / "two.bmp", "--config", fields / "s.toml")
         assert (told.returncode, "camera.um_per_px = " in told.stderr) == (2, True)
 

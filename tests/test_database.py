@@ -8,11 +8,12 @@ import shutil
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from importlib import resources
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import sqlalchemy as sa
@@ -320,6 +321,31 @@ def test_the_second_station_names_the_first_and_takes_over_when_that_one_dies(st
         store.release_leases()
         assert leased(store) == [(1, 2)]
     assert file.stat().st_ino == inode  # were it removed, two processes could lock two files of one name
+
+
+@contextmanager
+def another_user(number: int) -> Iterator[None]:
+    os.seteuid(number)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_a_lock_that_may_not_be_written_is_told_with_its_owner() -> None:
+    with TemporaryDirectory() as folder:  # pytest's own may not be entered by others
+        Path(folder).chmod(0o755)
+        database = Path(folder) / "station.db"
+        lock = database.with_name("station.db.lock")
+        for refusing in (Path(folder), lock):
+            words = f"12345 may not write {lock}: {refusing} belongs to root; .* let root `chown 12345 {refusing}`"
+            with another_user(12345), pytest.raises(DatabaseError, match=words) as told:
+                _lock(database).__enter__()
+            assert "is the folder there" not in str(told.value)
+            lock.touch(0o644)
+    with pytest.raises(DatabaseError, match="is the folder there"):
+        _lock(database).__enter__()
 
 
 def test_a_copy_of_a_live_database_holds_what_lies_in_its_log(store: Store, tmp_path: Path) -> None:

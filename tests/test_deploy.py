@@ -1,4 +1,4 @@
-"""deploy/install.sh in a folder of its own, with wheels made here; its units, as systemd reads them; the share."""
+"""deploy/install.sh in a folder of its own, with wheels made here; units as systemd reads them; wheelhouse, share."""
 
 from __future__ import annotations
 
@@ -158,6 +158,48 @@ def test_an_upgrade_is_rolled_back_and_done_again(machine: Machine) -> None:
     assert machine.version() == "3.0"
 
 
+def test_a_folder_may_have_a_space_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "my laboratory"
+    folder.mkdir()
+    machine = given_machine(folder)
+    machine.install("--offline", machine.wheels("1.0"))
+    assert machine.version() == "1.0"
+
+
+def program(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def booted(machine: Machine, *options: object, path: Path) -> subprocess.CompletedProcess[str]:
+    """As on a machine that runs systemd, whose programs are first looked for in `path`."""
+    script = (ROOT / "deploy/install.sh").read_text(encoding="utf-8")
+    for place, ours in (("/run/systemd/system", machine.folder), ("/etc/systemd/system", machine.units)):
+        assert place in script
+        script = script.replace(place, str(ours))
+    copy = machine.folder / "install.sh"
+    copy.write_text(script, encoding="utf-8")
+    line = ["sh", copy, "--prefix", machine.prefix, *options]
+    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"}
+    return subprocess.run([str(w) for w in line], capture_output=True, text=True, timeout=120, env=environment)
+
+
+def test_who_rolls_back_is_told_of_the_copy_before_a_service_that_may_refuse_the_database(machine: Machine) -> None:
+    for version in ("1.0", "2.0"):
+        machine.install("--offline", machine.wheels(version))
+    machine.units.mkdir(parents=True)
+    (machine.units / DAEMON).write_text(f"ExecStart={machine.prefix}/current/bin/station run\n")
+    programs = program(machine.folder / "bin/id", "echo 0").parent
+    program(programs / "systemctl", "exit 1")
+    told = booted(machine, "--roll-back", path=programs)
+    assert told.returncode == 1 and "the service does not start" in told.stderr
+    assert "station.db.before-" in told.stdout
+    assert "--roll-back" not in told.stderr  # which would go forward again
+    assert machine.version() == "1.0"
+
+
 @pytest.mark.parametrize(
     ("program", "needs", "told"),
     [
@@ -229,6 +271,27 @@ def test_wrong_usage_is_refused(machine: Machine, options: tuple[str, ...]) -> N
     before = everything_below(machine.folder)
     assert machine.call(*options).returncode == 2
     assert everything_below(machine.folder) == before
+
+
+# --- wheelhouse ---
+
+
+def test_a_wheelhouse_holds_the_newest_station_alone(tmp_path: Path) -> None:
+    python = program(
+        tmp_path / "a python" / "python3",
+        '[ "$1 $2" = "-m pip" ] || exit 1\n'
+        "for last; do :; done\n"
+        'case $5 in wheel) touch "$8/wbc_station-$VERSION-py3-none-any.whl" ;; *) [ -f "$last" ] ;; esac',
+    )
+    house = tmp_path / "the wheelhouse"
+    house.mkdir()
+    (house / "numpy-2.3-cp312.whl").touch()
+    for version in ("0.9", "0.10"):
+        environment = {"PATH": os.environ["PATH"], "PYTHON": str(python), "VERSION": version}
+        line = ["sh", str(ROOT / "deploy/wheelhouse.sh"), str(house)]
+        told = subprocess.run(line, capture_output=True, text=True, timeout=60, env=environment)
+        assert told.returncode == 0, told.stderr
+    assert {path.name for path in house.iterdir()} == {"numpy-2.3-cp312.whl", "wbc_station-0.10-py3-none-any.whl"}
 
 
 # --- units ---

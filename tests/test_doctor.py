@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from click.testing import CliRunner, Result
@@ -18,15 +19,16 @@ from stores import DAY, HOUR, START, Clock, analysis, new, refuse, wait
 from station.cli import main
 from station.contract.bundle import write_bundle
 from station.database.lock import RunLock, holder
-from station.database.records import FileStamp
+from station.database.records import EngineTrial, FileStamp
 from station.database.store import Store
 from station.doctor.examination import Troubles, examine, examine_unopened
 from station.doctor.finding import Finding
 from station.doctor.machine import Access, Machine, access_of, this_machine
+from station.doctor.model import examine_engines
 from station.intake import FOLDER_IDENTITY
 from station.places import FileSystem
 from station.registry import install
-from station.settings import Camera, Database, Engine, Limits, Report, Settings
+from station.settings import Backup, Camera, Database, Engine, Limits, Report, Settings
 
 DISK = FileSystem("ext4", network=False, fuse=False, read_only=False, source="/dev/sda1")
 SHARE = FileSystem("cifs", network=True, fuse=False, read_only=False, source="//pc/images")
@@ -40,6 +42,7 @@ WELL = Machine(
     disk=DISK,
     free_bytes=50_000_000_000,
     database_bytes=1_000_000,
+    backup_bytes=None,
     access=Access("lab", "lab"),
     watch_limit=8192,
     synchronised=True,
@@ -228,6 +231,38 @@ def test_the_disk_is_held_against_the_rate_of_the_last_week(store: Store, settin
 
 
 @pytest.mark.parametrize(
+    ("keep", "there", "days"),
+    [
+        (3, 0, 12),  # three more of 0.8 to 1.0 GB; from then on 0.1 GB a night for the database, 0.3 GB for its copies
+        (3, 3, 16),
+        (1, 3, 31),  # three go as soon as there is a new one
+        (0, 3, 7),
+    ],
+)
+def test_copies_on_the_disk_of_the_database_take_their_part_of_it(
+    store: Store, settings: Settings, keep: int, there: int, days: int
+) -> None:
+    arrive(store, 7)
+    nightly = settings.model_copy(update={"backup": Backup(keep=keep)})
+    # 0.1 GB a picture, 1 picture a day
+    facts = {"now": START + 7 * DAY, "free_bytes": 8_500_000_000, "database_bytes": 700_000_000}
+    told = one(store, nightly, "room", backup_bytes=(700_000_000,) * there, **facts)
+    sentence = (
+        f"8.5 GB are free on the disk of the database, enough for {days} days of 1 picture with a backup each night "
+        f"(now {there}, backup.keep = {keep}{'' if keep else ', so all stay'})"
+    )
+    assert told == ("good" if days >= 14 else "warning", sentence)
+    assert one(store, nightly, "room", backup_bytes=None, **facts)[1].endswith("enough for 85 days of 1 picture")
+
+
+def test_copies_fill_a_disk_also_while_no_pictures_come(store: Store, settings: Settings) -> None:
+    facts = {"free_bytes": 5_000_000_000, "database_bytes": 1_000_000_000}
+    assert "days" not in one(store, settings, "room", **facts)[1]
+    verdict, sentence = one(store, settings, "room", backup_bytes=(), **facts)
+    assert verdict == "warning" and "enough for 5 days of 0 pictures with a backup each night" in sentence
+
+
+@pytest.mark.parametrize(
     ("free", "verdict"),
     [
         (199_999_999, "fault"),
@@ -323,6 +358,33 @@ def test_half_a_picture_whose_whole_took_its_place_is_no_open_item(store: Store,
     assert one(store, settings, "open")[0] == "good"
 
 
+REFERENCE = EngineTrial("onnxruntime", "float32", 1, "onnxruntime 1.30", 20.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("told", "other"),
+    [
+        ({"precision": "int8"}, EngineTrial("onnxruntime", "int8", 1, "onnxruntime 1.30", refusal="Dice 0.91")),
+        ({"name": "openvino"}, EngineTrial("openvino", "float32", 1, "", refusal="openvino is not installed")),
+    ],
+)
+def test_an_engine_or_precision_that_is_asked_for_in_vain_is_told_with_what_to_do(
+    told: dict[str, str], other: EngineTrial
+) -> None:
+    (finding,) = examine_engines((REFERENCE, other), Engine.model_validate(told), None)
+    assert finding.verdict == "warning" and str(other.refusal) in finding.sentence
+    assert "engine.name and engine.precision" in finding.advice
+    serves = replace(other, refusal=None, milliseconds=10.0, cell_dice=1.0)
+    assert next(iter(examine_engines((REFERENCE, serves), Engine.model_validate(told), None))).verdict == "good"
+
+
+def test_an_engine_whose_plan_is_being_built_is_waited_for() -> None:
+    settings = Engine(name="tensorrt")
+    found = list(examine_engines((REFERENCE, EngineTrial("tensorrt", "float16", 1, "tensorrt 10")), settings, None))
+    assert [finding.verdict for finding in found] == ["warning", "warning"]
+    assert (found[0].advice, found[1].advice) == ("", "the running station builds it, and counts on")
+
+
 def test_without_a_model_nothing_is_counted(store: Store, settings: Settings) -> None:
     assert one(store, settings, "model") == ("fault", "no model is active")
     assert asked(store, settings, "engine") == []
@@ -355,6 +417,20 @@ def test_this_machine_answers(store: Store, settings: Settings) -> None:
     assert machine.now == START and machine.running is None and machine.camera_writable
     assert machine.free_bytes and machine.database_bytes >= store.path.stat().st_size > 0
     assert machine.disk == machine.camera and machine.synchronised in (True, False, None)
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no second disk")
+def test_backups_count_where_they_lie_on_the_disk_of_the_database(settings: Settings, tmp_path: Path) -> None:
+    def backups(folder: Path) -> tuple[int, ...] | None:
+        return this_machine(settings.model_copy(update={"backup": Backup(folder=folder)}), START).backup_bytes
+
+    assert backups(tmp_path / "yet to be made") == ()
+    for name, content in (("station-20261101T000000Z.db", "older"), ("station-20261102T000000Z.db", "newest")):
+        (tmp_path / name).write_text(content)
+    (tmp_path / "notes").write_text("no backup")
+    assert backups(tmp_path) == (5, 6)
+    with TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        assert backups(Path(elsewhere) / "backups") is None
 
 
 # The command

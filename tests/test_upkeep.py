@@ -408,6 +408,16 @@ def test_a_lost_database_and_a_backup_of_an_older_schema(database: Path, clock: 
         assert results(store) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_what_root_restores_on_a_fresh_machine_is_the_stations(store: Store, clock: Clock, tmp_path: Path) -> None:
+    copy, fresh = copy_of(store), tmp_path / "fresh"
+    fresh.mkdir()
+    os.chown(fresh, 12345, 12345)
+    restore(copy, fresh / "station.db", clock=clock)
+    owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in fresh.iterdir()}
+    assert owners == dict.fromkeys(("station.db", "station.db.lock"), (12345, 12345))
+
+
 def test_the_restore_command_checks_asks_and_says_what_it_did(store: Store, call: Call) -> None:
     count(store, "a.bmp", START)
     wait(store, "b.bmp")

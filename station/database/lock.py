@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import socket
 from collections.abc import Callable
 from datetime import datetime
@@ -22,7 +23,7 @@ class RunLock:
     def __init__(
         self, database: Path, *, clock: Callable[[], datetime], work: Literal["run", "reanalyse"] = "run"
     ) -> None:
-        self._path = _file(database, work)
+        self._path = lock_file(database, work)
         self._other = "station runs" if work == "run" else f"`station {work}` works"
         self._clock = clock
         self._handle = -1
@@ -31,6 +32,8 @@ class RunLock:
         """Raises DatabaseError naming the station that is running."""
         try:
             self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except PermissionError as cause:
+            raise DatabaseError(_refusal(self._path)) from cause
         except OSError as cause:
             raise DatabaseError(f"{self._path} cannot be made ({cause.strerror}); is the folder there?") from cause
         try:
@@ -56,7 +59,7 @@ def holder(database: Path) -> str | None:
     Asked for by a shared lock, which is given back at once.
     """
     try:
-        handle = os.open(_file(database, "run"), os.O_RDONLY)
+        handle = os.open(lock_file(database), os.O_RDONLY)
     except OSError:
         return None
     try:
@@ -68,8 +71,27 @@ def holder(database: Path) -> str | None:
     return None
 
 
-def _file(database: Path, work: str) -> Path:
+def lock_file(database: Path, work: str = "run") -> Path:
+    """What is locked while a station works on a database: a file beside it."""
     return database.with_name(database.name + (".lock" if work == "run" else f".{work}.lock"))
+
+
+def user_name(user: int) -> str:
+    """What a user is called on this machine; the number where it knows none of that number."""
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
+def _refusal(path: Path) -> str:
+    """Whose the file is that may not be written: the lock, or the folder in which it may not be made."""
+    there = next(one for one in (path, *path.parents) if os.access(one, os.F_OK))
+    user = user_name(os.geteuid())
+    return (
+        f"{user} may not write {path}: {there} belongs to {user_name(there.stat().st_uid)}; call the station as the "
+        f"user to whom its database belongs, and if {user} is that one, let root `chown {user} {there}`"
+    )
 
 
 def _words(handle: int) -> str:

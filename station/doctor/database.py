@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,13 +10,14 @@ from pathlib import Path
 from station.database.arrivals import Arrivals
 from station.database.records import Fact
 from station.doctor.finding import Finding
-from station.doctor.machine import Access
+from station.doctor.machine import Access, Machine
 from station.places import FileSystem
 from station.printing import plural, size
 
 WEEK = timedelta(days=7)
 
 _SCARCE_BYTES, _TIGHT_BYTES, _TIGHT_DAYS = 200e6, 1e9, 14
+_MOST_DAYS = 9999  # nobody looks further ahead
 _OLDEST_BACKUP = timedelta(days=8)  # a weekly one may be a day late
 _DAY = timedelta(days=1)
 
@@ -76,19 +78,23 @@ def examine_size(path: Path, database_bytes: int, arrivals: Arrivals) -> Finding
     return Finding("size", "good", sentence)
 
 
-def examine_room(
-    free_bytes: int | None, stops_at: float, database_bytes: int, arrivals: Arrivals, now: datetime
-) -> Finding:
-    """How long the disk lasts at the rate of the last week. With less than `stops_at` bytes nothing is taken in."""
+def examine_room(machine: Machine, stops_at: float, keep: int, arrivals: Arrivals) -> Finding:
+    """How long the disk lasts at the rate of the last week, with a backup each night where backups lie there too.
+
+    With less than `stops_at` bytes free nothing is taken in; `keep` backups stay, 0: all.
+    """
+    free_bytes, copies = machine.free_bytes, machine.backup_bytes
     if free_bytes is None:
         return Finding("room", "warning", "the disk of the database does not say how much is free", "look with df")
-    a_day = _images_per_day(arrivals, now)
-    growth = a_day * _bytes_per_image(database_bytes, arrivals)
-    days = free_bytes / growth if growth else float("inf")
+    a_day = _images_per_day(arrivals, machine.now)
+    growth = a_day * _bytes_per_image(machine.database_bytes, arrivals)
+    days = _days_until_full(free_bytes, machine.database_bytes, growth, copies, keep)
     sentence = f"{size(free_bytes)} are free on the disk of the database"
-    if growth:
-        sentence += f", enough for {min(days, 9999):.0f} days of {plural(round(a_day), 'picture')}"
+    if growth or days < _MOST_DAYS:
+        sentence += f", enough for {days} days of {plural(round(a_day), 'picture')}{_nightly(copies, keep)}"
     advice = "make room on that disk (`station prune`), or move the database to a larger one"
+    if copies is not None:
+        advice += "; backups best go to another disk (backup.folder)"
     if free_bytes < max(_SCARCE_BYTES, stops_at):
         return Finding("room", "fault", sentence, advice)
     if free_bytes < _TIGHT_BYTES or days < _TIGHT_DAYS:
@@ -106,6 +112,30 @@ def examine_backup(last: Fact, now: datetime) -> Finding:
     if age > _OLDEST_BACKUP:
         return Finding("backup", "warning", sentence, "run `station backup`; does its timer run?")
     return Finding("backup", "good", sentence)
+
+
+def _days_until_full(
+    free_bytes: float, database_bytes: float, growth: float, copies: Sequence[int] | None, keep: int
+) -> int:
+    """Whole days, each with its growth and, where `copies` lie on that disk, with the copy of its night."""
+    held: deque[float] = deque(copies or ())
+    for day in range(_MOST_DAYS):
+        database_bytes += growth
+        free_bytes -= growth
+        if copies is not None:
+            held.append(database_bytes)
+            free_bytes -= database_bytes
+        if free_bytes < 0:
+            return day
+        while keep and len(held) > keep:  # the oldest goes when the newest is there
+            free_bytes += held.popleft()
+    return _MOST_DAYS
+
+
+def _nightly(copies: Sequence[int] | None, keep: int) -> str:
+    if copies is None:
+        return ""
+    return f" with a backup each night (now {len(copies)}, backup.keep = {keep}{'' if keep else ', so all stay'})"
 
 
 def _bytes_per_image(database_bytes: int, arrivals: Arrivals) -> float:

@@ -55,8 +55,7 @@ def examine(
     yield examine_database_disk(machine.disk)
     yield examine_pages(store.complaints(thorough=thorough), thorough=thorough)
     yield examine_size(path, machine.database_bytes, arrivals)
-    stops_at = settings.limits.min_free_bytes
-    yield examine_room(machine.free_bytes, stops_at, machine.database_bytes, arrivals, now)
+    yield examine_room(machine, settings.limits.min_free_bytes, settings.backup.keep, arrivals)
     yield examine_backup(store.fact(LAST_BACKUP), now)
     yield from examine_clock(machine.synchronised, now, troubles.clock)
     yield from examine_moments(arrivals, now)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pwd
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from station.database.lock import holder
-from station.places import FileSystem, free_bytes, kind_of
+from station.database.lock import holder, user_name
+from station.places import FileSystem, free_bytes, is_there, kind_of
 from station.settings import Settings
+from station.upkeep import backups_in
 
 _WATCHES = Path("/proc/sys/fs/inotify/max_user_watches")
 _TIMESYNC = Path("/run/systemd/timesync/synchronized")  # made by systemd-timesyncd
@@ -42,6 +42,7 @@ class Machine:
     disk: FileSystem  # that the database lies on
     free_bytes: int | None  # there
     database_bytes: int  # with its write-ahead log
+    backup_bytes: tuple[int, ...] | None  # of each backup, the oldest first; none where they lie on another disk
     access: Access
     watch_limit: int | None  # directories that inotify lets one user watch
     synchronised: bool | None  # whether something keeps the clock right
@@ -59,6 +60,7 @@ def this_machine(settings: Settings, now: datetime) -> Machine:
         disk=kind_of(database),
         free_bytes=_free_bytes(database),
         database_bytes=sum(path.stat().st_size for path in _present(database, _FILES[:2])),
+        backup_bytes=_backup_bytes(settings.backup.folder, database),
         access=access_of(database),
         watch_limit=_number_in(_WATCHES),
         synchronised=_synchronised(),
@@ -72,7 +74,7 @@ def access_of(database: Path) -> Access:
     owner = present[0].stat().st_uid if present else os.geteuid()
     unwritable = [path for path in (database.parent, *present) if not os.access(path, os.W_OK)]
     foreign = [path for path in present if path.stat().st_uid != owner]
-    return Access(_name(os.geteuid()), _name(owner), tuple(unwritable), tuple(foreign))
+    return Access(user_name(os.geteuid()), user_name(owner), tuple(unwritable), tuple(foreign))
 
 
 def _present(database: Path, endings: tuple[str, ...]) -> Iterator[Path]:
@@ -85,6 +87,22 @@ def _free_bytes(path: Path) -> int | None:
         return free_bytes(path)
     except OSError:
         return None
+
+
+def _backup_bytes(folder: Path, database: Path) -> tuple[int, ...] | None:
+    if _device(folder) != _device(database):
+        return None
+    try:
+        return tuple(path.stat().st_size for path in backups_in(folder, database))
+    except FileNotFoundError:  # the first backup makes the folder
+        return ()
+    except OSError:
+        return None
+
+
+def _device(path: Path) -> int:
+    """Of a path that does not exist yet, its folder's."""
+    return next(one for one in (path, *path.parents) if is_there(one)).stat().st_dev
 
 
 def _number_in(path: Path) -> int | None:
@@ -104,10 +122,3 @@ def _synchronised() -> bool | None:
     # All zeros: nothing is set, the state alone is asked for.
     state = libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
     return None if state < 0 else state != _UNSYNCHRONISED
-
-
-def _name(user: int) -> str:
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return str(user)

@@ -13,6 +13,7 @@ from station.selection import REFERENCE_OPTION, choose, gpu_trouble, pending
 from station.settings import Engine as EngineSettings
 
 _ANEW = "`station run` chooses anew at its start"
+_IN_VAIN = f"put that right, or let engine.name and engine.precision be auto; {_ANEW}"
 
 
 def examine_model(model: StoredModel | None) -> Finding:
@@ -35,15 +36,22 @@ def examine_engines(trials: Sequence[EngineTrial], settings: EngineSettings, tro
     if not trials:
         yield Finding("engine", "warning", "no engine was tried yet with this model", "`station run` or `init` does it")
         return
-    choice = choose(trials, settings)
-    asked_in_vain = settings.name != AUTO and choice.option.engine != settings.name
+    choice, waiting = choose(trials, settings), pending(trials)
     sentence = f"the engine {choice.option}: {choice.reason}"
-    yield Finding("engine", "warning" if asked_in_vain else "good", sentence)
-    for option in pending(trials):
+    if _is_asked_for(choice.option, settings):
+        yield Finding("engine", "good", sentence)
+    else:  # a plan that is waited for has its own advice
+        may_come = any(_is_asked_for(option, settings) for option in waiting)
+        yield Finding("engine", "warning", sentence, "" if may_come else _IN_VAIN)
+    for option in waiting:
         yield Finding("engine", "warning", f"{option} has no plan yet", "the running station builds it, and counts on")
     for told in filter(None, (trouble, gpu_trouble(trials, settings))):
         yield Finding("engine", "warning", told, "deploy/gpu.md, and the log of the station")
     yield from _gone(choice.option)
+
+
+def _is_asked_for(option: Option, settings: EngineSettings) -> bool:
+    return settings.name in (AUTO, option.engine) and settings.precision in (AUTO, option.precision)
 
 
 def _gone(option: Option) -> Iterator[Finding]:
