@@ -193,6 +193,7 @@ def _gone(station: Station, tick: TickResult) -> bool:
 def _work(station: Station, stop: threading.Event) -> bool:
     """Analyse what is queued. Rows are leased as the work goes on, so that no stage waits for the end of a lease."""
     model = station.model.current()
+    _tell_troubles(station)
     settled = known_scale(station.store, station.settings, model) is not None
     # A scale that is not known yet is asked of as many pictures as can settle it, and no others are counted by it.
     leases = station.store.lease(station.worker, _LEASED if settled else SETTLING_PICTURES)

@@ -1,6 +1,6 @@
 """The model that counts now: loaded with its engine, changed while the station runs, and never without an engine.
 
-Where the chosen engine fails, the reference answers and the reason is kept to be told. A plan that a GPU lacks is built
+Where the chosen engine fails, another one answers and the reason is kept to be told. A plan that a GPU lacks is built
 in a process of its own, and taken over with the next picture after it proved itself.
 """
 
@@ -12,15 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from station.contract.bundle import Bundle
-from station.contract.errors import BundleError, EngineError, PlanMissing
+from station.contract.errors import BundleError
 from station.database.records import EngineTrial, StoredModel
 from station.database.store import Store
 from station.engines import Option, Setup
-from station.engines.tensorrt.builder import Build, start_build
-from station.registry import Loaded, active_bundle, loaded, plans_folder
-from station.selection import REFERENCE_OPTION, choose, pending, try_one
+from station.engines.tensorrt.builder import DONE, RUNNING, Build, start_build
+from station.registry import Loaded, active_bundle, opened, plans_folder
+from station.selection import asked, choose, pending, standbys, try_one
 from station.settings import Engine as EngineSettings
-from station.standby import WithStandby
 
 StartBuild = Callable[[Path, str, Path], Build]  # bundle, precision, folder of plans
 
@@ -41,7 +40,6 @@ class LiveModel:
         if model is None:
             raise BundleError("no model is active; `station model install BUNDLE` or `station init` gives one")
         if self._loaded is None or self._loaded.sha256 != model.sha256:
-            self.close()
             self._loaded = self._load(model)
             self._model = model
         elif self._build is not None:
@@ -51,7 +49,7 @@ class LiveModel:
     def has_changed(self) -> bool:
         """Whether `current` would give something else than it did last."""
         model = self._store.active_model()
-        ended = self._build is not None and self._build[1].poll() != "running"
+        ended = self._build is not None and self._build[1].poll() != RUNNING
         return ended or self._loaded is None or model is None or model.sha256 != self._loaded.sha256
 
     def troubles(self) -> list[str | None]:
@@ -66,48 +64,50 @@ class LiveModel:
 
     def _load(self, model: StoredModel) -> Loaded:
         bundle, trials = active_bundle(model), self._store.trials(model.sha256)
+        self.close()
         self._begin_next_build(trials, Path(model.path))
-        return self._opened(bundle, choose(trials, self._settings).option, Path(model.path))
+        self._let_go()
+        return self._opened(bundle, trials, Path(model.path))
+
+    def _let_go(self) -> None:
+        """Of the engine that serves, before the next one is opened: two at once may be more than a GPU's memory holds.
+
+        Nothing is lost by it: the reference can be opened at any time.
+        """
+        self._loaded = None
 
     def _begin_next_build(self, trials: Sequence[EngineTrial], home: Path) -> None:
-        for option in pending(trials)[:1]:
+        for option in pending(asked(trials, self._settings))[:1]:
             self._begin_build(option, home)
 
     def _begin_build(self, option: Option, home: Path) -> None:
         if self._build is None:
             self._build = option, self._start(home, option.precision, plans_folder(home))
 
-    def _opened(self, bundle: Bundle, option: Option, home: Path) -> Loaded:
-        plans = plans_folder(home)
-        setup = Setup(threads=self._settings.threads, plans=plans, build=False)
-
-        def reference() -> Loaded:
-            return loaded(bundle, REFERENCE_OPTION, setup)
-
-        if option == REFERENCE_OPTION:
-            return reference()
-        try:
-            first = loaded(bundle, option, setup)
-        except PlanMissing as cause:
+    def _opened(self, bundle: Bundle, trials: Sequence[EngineTrial], home: Path) -> Loaded:
+        option = choose(trials, self._settings).option
+        return opened(
+            bundle,
+            (option, *standbys(trials, option, self._settings)),
+            self._setup(home),
+            self._told.append,
             # It was there when the engine proved itself: lost, damaged, or for another GPU or library.
-            self._begin_build(option, home)
-            self._told.append(f"{option} waits for its plan, which is being built: {cause}; {REFERENCE_OPTION} serves")
-            return reference()
-        except (EngineError, BundleError) as cause:
-            self._told.append(f"{option} cannot serve: {cause}; {REFERENCE_OPTION} does")
-            return reference()
-        return replace(first, engine=WithStandby(first.engine, lambda: reference().engine, self._told.append))
+            plan_missing=lambda missing: self._begin_build(missing, home),
+        )
+
+    def _setup(self, home: Path) -> Setup:
+        return Setup(threads=self._settings.threads, plans=plans_folder(home), build=False)
 
     def _look_after_build(self) -> None:
         assert self._build is not None and self._model is not None
         option, build = self._build
         state = build.poll()
-        if state == "running":
+        if state == RUNNING:
             return
         self.close()
         bundle, home = active_bundle(self._model), Path(self._model.path)
-        setup = Setup(threads=self._settings.threads, plans=plans_folder(home), build=False)
-        trial = try_one(bundle, option, setup)
+        self._let_go()
+        trial = try_one(bundle, option, self._setup(home), waits=state != DONE)
         if not trial.serves:
             trial = replace(trial, refusal=trial.refusal or f"its plan could not be built: {state}")
             self._told.append(f"{option} cannot serve: {trial.refusal}")
@@ -115,7 +115,7 @@ class LiveModel:
         self._store.keep_trials(bundle.sha256, trials)
         if trial.serves:
             self._told.append(None)
-            self._loaded = self._opened(bundle, choose(trials, self._settings).option, home)
+        self._loaded = self._opened(bundle, trials, home)
         self._begin_next_build(trials, home)
 
 

@@ -1,6 +1,7 @@
 """The loop that one would write first: read, resize, run, label, insert. The station is held against it.
 
-It knows nothing of the station: no threads beside the network, no watershed, no proof, the defaults of every library.
+It knows nothing of the station: no threads beside the network, no watershed, no proof, the defaults of every library
+but for the number of the network's threads, which is the station's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from station.engines.onnxruntime import cores
+
 # [1, H, W, 3] uint8 RGB -> [1, H, W, 3] float32 class probabilities.
 Predict: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -33,9 +36,12 @@ class Counted:
 
 
 def onnx_predict(network: bytes, threads: int) -> Predict:
-    """A plain session on the ONNX bytes; `threads` 0: all cores."""
+    """A plain session on the ONNX bytes; `threads` 0: as many as the station's engines take then.
+
+    Left to itself the library counts cores, where the station counts what the system lets run at once.
+    """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or cores()
     session = ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
     (source,) = session.get_inputs()
 

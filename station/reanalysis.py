@@ -8,7 +8,7 @@ reanalysis that was cut off goes on where it was.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -64,14 +64,17 @@ def plan(store: Store, settings: Settings, start: datetime, end: datetime, slide
     return Plan(model, due, len(found) - len(due))
 
 
-def reanalyse(store: Store, settings: Settings, planned: Plan) -> Iterator[Recount]:
+def reanalyse(
+    store: Store, settings: Settings, planned: Plan, *, trouble: Callable[[str], None] = lambda _sentence: None
+) -> Iterator[Recount]:
     """Analyse what is due, one outcome per picture, each written when it is handed out.
 
-    Raises BundleError or EngineError where the model cannot be used.
+    `trouble` is called with a sentence where the engine fails and another one answers, in any thread. Raises
+    BundleError or EngineError where the model cannot be used.
     """
     if not planned.due:
         return
-    model = load_active(planned.model, store, settings.engine)
+    model = load_active(planned.model, store, settings.engine, trouble)
     scale = scale_of(store, settings, (), model, lambda _diameter: None)
     under_way: deque[Counted] = deque()
     paths = _paths(store, planned.due, under_way)

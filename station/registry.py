@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from station.contract.analysis import Scale
 from station.contract.bundle import Bundle, GoldenResult, prove, read_bundle, write_bundle
-from station.contract.errors import BundleError, SettingsError
+from station.contract.errors import BundleError, EngineError, PlanMissing, SettingsError
 from station.contract.manifest import Manifest, NetworkScale
 from station.database.records import StoredModel
 from station.database.store import Store
-from station.engines import AUTO, Engine, Option, Setup, open_engine
-from station.selection import REFERENCE_OPTION, are_current, choose, least_cell_dice, try_all, wanted
+from station.engines import Engine, Option, Setup, open_engine
+from station.selection import (
+    REFERENCE_OPTION,
+    choose_current,
+    least_cell_dice,
+    stale,
+    standbys,
+    try_all,
+    try_stale,
+)
 from station.settings import Camera
 from station.settings import Engine as EngineSettings
+from station.standby import WithStandby
 
 STARTER = "starter.zip"
 
@@ -39,35 +48,57 @@ def starter_path() -> Path:
     return Path(str(resources.files("station") / "models" / STARTER))
 
 
-def load_model(path: Path, settings: EngineSettings) -> Loaded:
-    """A bundle from disk with its engine: the reference, or the one that the settings name, once it proved itself.
+def load_model(path: Path, settings: EngineSettings, trouble: Callable[[str], None]) -> Loaded:
+    """A bundle from disk: on the reference, or on the engine that the settings name, as `opened` opens it.
 
     Raises BundleError or EngineError naming file and cause.
     """
     bundle = read_bundle(path)
-    return loaded(bundle, _told_option(bundle, settings), Setup(threads=settings.threads))
+    option = choose_current((), bundle, settings)
+    setup = Setup(threads=settings.threads, build=False)
+    return opened(bundle, (option, *standbys((), option, settings)), setup, trouble)
 
 
-def load_active(model: StoredModel, store: Store, settings: EngineSettings) -> Loaded:
-    """The active model with the engine that was chosen for it, for work beside the station.
+def load_active(model: StoredModel, store: Store, settings: EngineSettings, trouble: Callable[[str], None]) -> Loaded:
+    """An installed model with the engine that was chosen for it, as `opened` opens it, for work beside the station.
 
     Raises BundleError with the ways out where the model's file is damaged or gone.
     """
     bundle, trials = active_bundle(model), store.trials(model.sha256)
-    known = are_current(trials, bundle, settings)
-    option = choose(trials, settings).option if known else _told_option(bundle, settings)
-    return loaded(bundle, option, Setup(threads=settings.threads, plans=plans_folder(Path(model.path))))
+    option = choose_current(trials, bundle, settings)
+    setup = Setup(threads=settings.threads, plans=plans_folder(Path(model.path)), build=False)
+    return opened(bundle, (option, *standbys(trials, option, settings)), setup, trouble)
 
 
-def loaded(bundle: Bundle, option: Option, setup: Setup) -> Loaded:
-    """A model on an engine. Any but the reference proves itself first.
+def opened(
+    bundle: Bundle,
+    options: Sequence[Option],
+    setup: Setup,
+    trouble: Callable[[str], None],
+    *,
+    plan_missing: Callable[[Option], None] = lambda _option: None,
+) -> Loaded:
+    """A model on the first of these engines, whose place the next one takes where it cannot be opened or fails later.
 
-    Raises EngineError where it cannot be opened, BundleError where it does not reproduce the golden pictures.
+    `trouble` is called with a sentence then, in the thread that asked; `plan_missing` before it, where a plan is all
+    that lacks. Raises EngineError or BundleError where the last one, the reference, cannot be opened either.
     """
-    engine = open_engine(bundle, option.engine, option.precision, setup)
-    if option != REFERENCE_OPTION:
-        prove(bundle, engine, least_cell_dice=least_cell_dice(option.precision))
-    return Loaded(bundle.manifest, bundle.sha256, engine)
+    first, *others = options
+    if not others:
+        return _proved(bundle, first, setup)
+    try:
+        model = _proved(bundle, first, setup)
+    except PlanMissing as cause:
+        plan_missing(first)
+        refusal = f"{first} waits for its plan: {cause}"
+    except (EngineError, BundleError) as cause:
+        refusal = f"{first} cannot serve: {cause}"
+    else:
+        engine = WithStandby(model.engine, lambda: opened(bundle, others, setup, trouble).engine, trouble)
+        return replace(model, engine=engine)
+    model = opened(bundle, others, setup, trouble)
+    trouble(f"{refusal}; {model.engine.name} serves")
+    return model
 
 
 def told_scale(camera: Camera, network: NetworkScale) -> Scale | None:
@@ -122,16 +153,15 @@ def install(
 def try_again(
     model: StoredModel, store: Store, settings: EngineSettings, *, step: Callable[[Option], None] = lambda _option: None
 ) -> None:
-    """Try the engines for an installed model where what is known of them does not hold any more.
+    """Try those engines for an installed model of which what is known does not hold any more.
 
-    So it is after another engine, precision or number of threads was told, and after a runtime came, went or changed.
-    Raises BundleError or EngineError where the reference itself does not prove the model.
+    So it is after another engine, precision or number of threads was told, after a runtime came, went or changed, and
+    on another processor. Raises BundleError or EngineError where the reference itself does not prove the model.
     """
-    bundle = active_bundle(model)
-    if not are_current(store.trials(model.sha256), bundle, settings):
-        setup = Setup(threads=settings.threads, plans=plans_folder(Path(model.path)), build=False)
-        trials, _ = try_all(bundle, settings, setup, step=step)
-        store.keep_trials(model.sha256, trials)
+    bundle, trials = active_bundle(model), store.trials(model.sha256)
+    setup = Setup(threads=settings.threads, plans=plans_folder(Path(model.path)), build=False)
+    if stale(trials, bundle, settings):
+        store.keep_trials(model.sha256, try_stale(trials, bundle, settings, setup, step=step))
 
 
 def active_bundle(model: StoredModel) -> Bundle:
@@ -153,12 +183,15 @@ def plans_folder(home: Path) -> Path:
     return home.parent / "plans"
 
 
-def _told_option(bundle: Bundle, settings: EngineSettings) -> Option:
-    """Without a measurement `auto` is the reference, and a named engine its first precision."""
-    options = wanted(bundle, settings)
-    told = settings.name != AUTO or settings.precision != AUTO
-    fitting = [o for o in options if settings.name in (AUTO, o.engine) and settings.precision in (AUTO, o.precision)]
-    return (fitting or options)[0] if told else REFERENCE_OPTION
+def _proved(bundle: Bundle, option: Option, setup: Setup) -> Loaded:
+    """A model on an engine. Any but the reference proves itself first.
+
+    Raises EngineError where it cannot be opened, BundleError where it does not reproduce the golden pictures.
+    """
+    engine = open_engine(bundle, option.engine, option.precision, setup)
+    if option != REFERENCE_OPTION:
+        prove(bundle, engine, least_cell_dice=least_cell_dice(option.precision))
+    return Loaded(bundle.manifest, bundle.sha256, engine)
 
 
 def _keep(bundle: Bundle, home: Path) -> None:

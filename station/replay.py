@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -44,18 +44,25 @@ class Replay:
     package_version_before: str
 
 
-def replay(history: History, store: Store, settings: Settings) -> Replay:
+def replay(
+    history: History,
+    store: Store,
+    settings: Settings,
+    *,
+    trouble: Callable[[str], None] = lambda _sentence: None,
+) -> Replay:
     """Analyse an image again with the model and the scale of its newest analysis, on the engine that is chosen now.
 
-    Raises StationError where it has no analysis, or none of its files holds it any more; BundleError where the model
-    is not installed any more.
+    `trouble` is called with a sentence where that engine fails and another one answers. Raises StationError where the
+    image has no analysis, or none of its files holds it any more; BundleError where its model is not installed any
+    more.
     """
     if not history.analyses:
         told = f"{history.status}, {history.reason}" if history.reason else history.status
         raise StationError(f"image {history.image_id} has no analysis that could be done again: it is {told}")
     before = history.analyses[-1]
     path, data = original(history)
-    model = load_active(_installed(before, store), store, settings.engine)
+    model = load_active(_installed(before, store), store, settings.engine, trouble)
     try:
         image = decode(data, max_megapixels=settings.limits.max_megapixels)
         scale = Scale(before.cell_diameter_px, cast(ScaleSource, before.cell_diameter_source))
@@ -99,7 +106,7 @@ def _compared(
         model=before.model,
         model_sha256=before.model_sha256,
         cell_diameter_px=before.cell_diameter_px,
-        engine=model.engine.name,
+        engine=model.engine.name,  # of the one that answered: a standby may have stepped in
         engine_before=before.engine,
         package_version=package_version(),
         package_version_before=before.package_version,

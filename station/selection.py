@@ -25,12 +25,12 @@ from station.engines import (
     Engine,
     Option,
     Setup,
-    found,
-    is_installed,
+    installed,
     open_engine,
     options,
     problem,
 )
+from station.processor import this_processor
 from station.settings import Engine as EngineSettings
 
 REFERENCE_OPTION: Final = Option(REFERENCE, "float32")
@@ -77,19 +77,41 @@ def try_all(
     """
     first, *others = wanted(bundle, settings)
     step(first)
-    engine = open_engine(bundle, first.engine, first.precision, setup)
-    golden = prove(bundle, engine)
-    blank = EngineTrial(first.engine, first.precision, setup.threads, found(first))
-    trials = [_timed(blank, engine, golden, bundle, calls=_TIMED if others else 1)]
-    del engine  # an engine holds hundreds of megabytes
+    reference, golden = _try_reference(bundle, setup, calls=_TIMED if others else 1)
+    trials = [reference]
     for option in others:
         step(option)
         trials.append(try_one(bundle, option, setup))
     return tuple(trials), golden
 
 
-def try_one(bundle: Bundle, option: Option, setup: Setup) -> EngineTrial:
-    """One option: proved and timed, refused with the reason, or waiting for its plan where none may be built now."""
+def try_stale(
+    trials: Sequence[EngineTrial],
+    bundle: Bundle,
+    settings: EngineSettings,
+    setup: Setup,
+    *,
+    step: Callable[[Option], None] = lambda _option: None,
+) -> tuple[EngineTrial, ...]:
+    """What is known of the engines that the settings ask for, tried again only where that does not hold any more.
+
+    `step` is called before each trial. Raises BundleError or EngineError where the reference itself fails.
+    """
+    due = stale(trials, bundle, settings)
+    again = []
+    for option in due:
+        step(option)
+        is_reference = option == REFERENCE_OPTION
+        again.append(_try_reference(bundle, setup)[0] if is_reference else try_one(bundle, option, setup))
+    kept = (trial for trial in _current(trials, bundle, settings) if _option(trial) not in due)
+    return *kept, *again
+
+
+def try_one(bundle: Bundle, option: Option, setup: Setup, *, waits: bool = True) -> EngineTrial:
+    """One option: proved and timed, refused with the reason, or waiting for its plan where none may be built now.
+
+    Where nothing `waits` for a plan, since it was built just now, a missing one is a refusal as any other.
+    """
     blank = EngineTrial(option.engine, option.precision, setup.threads, found(option))
     try:
         if (reason := problem(option)) is not None:
@@ -97,8 +119,8 @@ def try_one(bundle: Bundle, option: Option, setup: Setup) -> EngineTrial:
         engine = open_engine(bundle, option.engine, option.precision, setup)
         golden = prove(bundle, engine, least_cell_dice=least_cell_dice(option.precision))
         return _timed(blank, engine, golden, bundle)
-    except PlanMissing:
-        return blank
+    except PlanMissing as cause:
+        return blank if waits else replace(blank, refusal=str(cause))
     except (BundleError, EngineError) as cause:
         return replace(blank, refusal=str(cause))
 
@@ -113,13 +135,43 @@ def choose(trials: Sequence[EngineTrial], settings: EngineSettings) -> Choice:
 
     Where nothing that was asked for serves, the reference does, and the reason says what was wrong.
     """
-    asked = [trial for trial in trials if _fits(_option(trial), settings)]
-    serving = [trial for trial in asked if trial.serves]
+    fitting = asked(trials, settings)
+    serving = [trial for trial in fitting if trial.serves]
     if not serving:
-        return Choice(REFERENCE_OPTION, f"{_asked_for(settings)} cannot serve here: {_refusals(asked)}")
+        return Choice(REFERENCE_OPTION, f"{_asked_for(settings)} cannot serve here: {_refusals(fitting)}")
     gpu = [trial for trial in serving if trial.engine == GPU_ENGINE]
-    best = min(gpu or serving, key=lambda trial: trial.milliseconds or 0.0)
+    best = min(gpu or serving, key=_milliseconds)
     return Choice(_option(best), _reason(best, serving, gpu_first=bool(gpu) and settings.name == AUTO))
+
+
+def choose_current(trials: Sequence[EngineTrial], bundle: Bundle, settings: EngineSettings) -> Option:
+    """As `choose`, by those trials alone that still hold: nothing is tried.
+
+    Without one `auto` is the reference, and a named engine its first precision.
+    """
+    holding = _current(trials, bundle, settings)
+    if asked(holding, settings):
+        return choose(holding, settings).option
+    told = settings.name != AUTO or settings.precision != AUTO
+    fitting = [option for option in wanted(bundle, settings) if told and _fits(option, settings)]
+    return fitting[0] if fitting else REFERENCE_OPTION
+
+
+def standbys(trials: Sequence[EngineTrial], option: Option, settings: EngineSettings) -> tuple[Option, ...]:
+    """Who answers where the option fails: the fastest engine of the processor by another runtime, then the reference.
+
+    Only what proved itself, in the precision that is told.
+    """
+    if option == REFERENCE_OPTION:
+        return ()
+    others = [trial for trial in trials if trial.serves and _may_stand_in(_option(trial), option, settings)]
+    fastest = sorted(others, key=_milliseconds)[:1]
+    return tuple(dict.fromkeys((*map(_option, fastest), REFERENCE_OPTION)))
+
+
+def asked(trials: Sequence[EngineTrial], settings: EngineSettings) -> tuple[EngineTrial, ...]:
+    """Those of what the settings ask for."""
+    return tuple(trial for trial in trials if _fits(_option(trial), settings))
 
 
 def pending(trials: Sequence[EngineTrial]) -> tuple[Option, ...]:
@@ -127,25 +179,42 @@ def pending(trials: Sequence[EngineTrial]) -> tuple[Option, ...]:
     return tuple(_option(trial) for trial in trials if not trial.serves and trial.refusal is None)
 
 
-def are_current(trials: Sequence[EngineTrial], bundle: Bundle, settings: EngineSettings) -> bool:
-    """Whether the trials hold for what the settings ask for now, and for the runtimes as they are now.
+def stale(trials: Sequence[EngineTrial], bundle: Bundle, settings: EngineSettings) -> tuple[Option, ...]:
+    """Of what the settings ask for now, what was never tried, or with other threads, another runtime or processor.
 
     A GPU that was refused although it answers is asked again: its memory may have been held by another program.
     """
-    tried = {_option(trial): trial for trial in trials if trial.threads == settings.threads}
-    return all(
-        option in tried and tried[option].found == found(option) and not _may_have_recovered(tried[option])
-        for option in wanted(bundle, settings)
-    )
+    holding = [_option(one) for one in _current(trials, bundle, settings) if not _may_have_recovered(one)]
+    return tuple(option for option in wanted(bundle, settings) if option not in holding)
+
+
+def found(option: Option) -> str:
+    """What a trial of the option holds for: its runtime, and the processor that computes, or why it cannot work here.
+
+    A disk may move to another computer, where int8 comes out otherwise; a plan knows its GPU by itself.
+    """
+    if (reason := problem(option)) is not None:
+        return reason
+    runtime = installed(option.engine)
+    if option.engine == GPU_ENGINE:
+        return runtime
+    processor = this_processor()
+    return ", ".join((runtime, processor.name, *processor.abilities))
 
 
 def gpu_trouble(trials: Sequence[EngineTrial], settings: EngineSettings) -> str | None:
     """Why no GPU serves although one may be expected to: TensorRT is installed, and `auto` would take it."""
-    gpu = [trial for trial in trials if trial.engine == GPU_ENGINE and _fits(_option(trial), settings)]
+    gpu = [trial for trial in asked(trials, settings) if trial.engine == GPU_ENGINE]
     refused = [trial for trial in gpu if trial.refusal]
-    if settings.name != AUTO or len(refused) < len(gpu) or not refused or not is_installed(GPU_ENGINE):
+    if settings.name != AUTO or len(refused) < len(gpu) or not refused or not installed(GPU_ENGINE):
         return None
     return f"the GPU does not serve: {_refusals(refused[:1])}"
+
+
+def _current(trials: Sequence[EngineTrial], bundle: Bundle, settings: EngineSettings) -> tuple[EngineTrial, ...]:
+    """Those of what the settings ask for that were made with these threads, this runtime and this processor."""
+    tried = {_option(trial): trial for trial in trials if trial.threads == settings.threads}
+    return tuple(tried[one] for one in wanted(bundle, settings) if one in tried and tried[one].found == found(one))
 
 
 def _may_have_recovered(trial: EngineTrial) -> bool:
@@ -156,8 +225,29 @@ def _fits(option: Option, settings: EngineSettings) -> bool:
     return settings.name in (AUTO, option.engine) and settings.precision in (AUTO, option.precision)
 
 
+def _may_stand_in(other: Option, option: Option, settings: EngineSettings) -> bool:
+    """A runtime that fails may fail in its other precisions too."""
+    by_another = other.engine not in (GPU_ENGINE, option.engine)
+    return other == REFERENCE_OPTION or (by_another and settings.precision in (AUTO, other.precision))
+
+
 def _option(trial: EngineTrial) -> Option:
     return Option(trial.engine, trial.precision)
+
+
+def _milliseconds(trial: EngineTrial) -> float:
+    return trial.milliseconds or 0.0
+
+
+def _try_reference(
+    bundle: Bundle, setup: Setup, *, calls: int = _TIMED
+) -> tuple[EngineTrial, tuple[GoldenResult, ...]]:
+    """Its trial, and how the golden pictures came out. Raises BundleError or EngineError where it fails."""
+    option = REFERENCE_OPTION
+    engine = open_engine(bundle, option.engine, option.precision, setup)
+    golden = prove(bundle, engine)
+    blank = EngineTrial(option.engine, option.precision, setup.threads, found(option))
+    return _timed(blank, engine, golden, bundle, calls=calls), golden
 
 
 def _timed(
@@ -182,7 +272,7 @@ def _first_picture(bundle: Bundle) -> tuple[RGB, Scale]:
 
 def _reason(best: EngineTrial, serving: Sequence[EngineTrial], *, gpu_first: bool) -> str:
     own = f"{best.milliseconds:.0f} ms for the network of a golden picture"
-    others = sorted((t for t in serving if t is not best), key=lambda t: t.milliseconds or 0.0)
+    others = sorted((t for t in serving if t is not best), key=_milliseconds)
     if not others:
         return f"the only one that serves: {own}"
     beside = ", ".join(f"{_option(t)} {t.milliseconds:.0f} ms" for t in others)

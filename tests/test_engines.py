@@ -7,9 +7,12 @@ import subprocess
 import sys
 from importlib import metadata
 from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from networks import colour_network, discs, noise_tiles, tiny_bundle, tiny_onnx
 from numpy.typing import NDArray
@@ -18,6 +21,7 @@ from station.contract.analysis import Scale, analyse
 from station.contract.bundle import prove
 from station.contract.errors import BundleError, EngineError
 from station.engines import ENGINES, REFERENCE, Engine, Option, Setup, open_engine, options, problem
+from station.naive import onnx_predict
 
 
 def changed_onnx(operator: str = "Softmax", opset: int = 17) -> bytes:
@@ -167,3 +171,51 @@ def test_a_network_with_other_ends_is_refused_when_it_is_opened(name: str) -> No
     network.graph.input[0].name = network.graph.node[0].input[0] = "pixels"
     with pytest.raises(EngineError, match="has the ends pixels, probabilities, not image and probabilities"):
         open_engine(tiny_bundle(network=network.SerializeToString()), name)
+
+
+OPENVINO = [Option("openvino", precision) for precision in ENGINES["openvino"]]
+
+
+@pytest.mark.parametrize("option", OPENVINO, ids=str)
+def test_a_folder_that_an_uninstall_of_openvino_left_behind_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: Option
+) -> None:
+    (tmp_path / "openvino").mkdir()
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert "openvino is not OpenVINO, or not all of it" in str(problem(option))
+    with pytest.raises(EngineError, match="openvino is not OpenVINO, or not all of it"):
+        open_engine(tiny_bundle(), option.engine, "float32")
+
+
+class DamagedCore:
+    """As OpenVINO's, where the plugin for processors is missing or torn."""
+
+    def get_property(self, device: str, name: str) -> object:
+        raise RuntimeError('Exception from core.cpp:268:\nCannot load library "libopenvino_intel_cpu_plugin.so"\n')
+
+
+@pytest.mark.parametrize("option", OPENVINO, ids=str)
+def test_damaged_plugins_of_openvino_are_a_sentence(monkeypatch: pytest.MonkeyPatch, option: Option) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=DamagedCore))  # type: ignore[arg-type]
+    assert problem(option) == (
+        "OpenVINO does not reach the processor: Exception from core.cpp:268: Cannot load library "
+        '"libopenvino_intel_cpu_plugin.so"'
+    )
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_the_plain_loop_that_the_station_is_held_against_runs_on_as_many_threads(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    told: list[int] = []
+
+    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, network: bytes, options: onnxruntime.SessionOptions, providers: list[str]) -> None:
+            told.append(options.intra_op_num_threads)
+            super().__init__(network, options, providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    open_engine(tiny_bundle(), REFERENCE, setup=Setup(threads=threads))
+    onnx_predict(tiny_onnx(), threads)
+    assert told[0] == told[1] > 0

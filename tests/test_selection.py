@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 from networks import tiny_bundle
+from recorders import install
 
 from station.contract.bundle import Bundle
 from station.contract.errors import BundleError, EngineError
 from station.database.records import EngineTrial
-from station.engines import Option, Setup, found, problem
-from station.selection import REFERENCE_OPTION, are_current, choose, least_cell_dice, pending, try_all, try_one, wanted
+from station.engines import Option, Setup, problem
+from station.processor import Processor
+from station.selection import (
+    REFERENCE_OPTION,
+    asked,
+    choose,
+    found,
+    least_cell_dice,
+    pending,
+    stale,
+    standbys,
+    try_all,
+    try_one,
+    try_stale,
+    wanted,
+)
 from station.settings import Engine as EngineSettings
 
 AUTO = EngineSettings()
@@ -122,10 +139,76 @@ def test_a_plan_that_is_missing_is_pending_and_the_processor_serves_meanwhile() 
     assert choose((REFERENCE, INT8, waiting), AUTO).option == Option("onnxruntime", "int8")
 
 
+def test_a_plan_that_nobody_asks_for_is_not_waited_for() -> None:
+    trials = REFERENCE, trial("tensorrt", "float16")
+    for name, precision, waits in (("auto", "auto", 1), ("onnxruntime", "auto", 0), ("auto", "float32", 0)):
+        settings = EngineSettings.model_validate({"name": name, "precision": precision})
+        assert len(pending(asked(trials, settings))) == waits
+
+
+def test_behind_a_gpu_stands_the_fastest_engine_of_the_processor_and_the_reference_last() -> None:
+    gpu, slow = Option("tensorrt", "float16"), trial("openvino", "float32", 150.0)
+    refused = trial("onnxruntime", "int8", refusal="another count")
+    assert standbys((REFERENCE, refused, BF16, slow, GPU), gpu, AUTO) == (
+        Option("openvino", "bfloat16"),
+        REFERENCE_OPTION,
+    )
+    assert standbys((REFERENCE, refused, slow, GPU), gpu, AUTO) == (REFERENCE_OPTION,)
+    assert standbys((), gpu, AUTO) == (REFERENCE_OPTION,)
+
+
+def test_a_standby_has_another_runtime_and_the_precision_that_is_told() -> None:
+    trials, bf16 = (REFERENCE, INT8, BF16), Option("openvino", "bfloat16")
+    assert standbys(trials, bf16, AUTO) == (Option("onnxruntime", "int8"), REFERENCE_OPTION)
+    assert standbys(trials, Option("onnxruntime", "int8"), AUTO) == (bf16, REFERENCE_OPTION)
+    assert standbys(trials, OPENVINO, EngineSettings(precision="float32")) == (REFERENCE_OPTION,)
+    assert standbys(trials, REFERENCE_OPTION, AUTO) == ()
+
+
 def test_trials_hold_until_runtime_threads_or_settings_change() -> None:
     bundle, settings = tiny_bundle(), EngineSettings(threads=1)
     trials, _ = try_all(bundle, settings, Setup(threads=1))
-    assert are_current(trials, bundle, settings)
-    assert not are_current(trials, bundle, EngineSettings(threads=2))
-    assert not are_current([replace(one, found="another version") for one in trials], bundle, settings)
-    assert not are_current(trials[1:], bundle, settings)
+    everything = wanted(bundle, settings)
+    assert stale(trials, bundle, settings) == ()
+    assert stale(trials, bundle, EngineSettings(threads=2)) == everything
+    assert stale([replace(one, found="another version") for one in trials], bundle, settings) == everything
+    assert stale(trials[1:], bundle, settings) == everything[:1]
+
+
+def test_only_what_does_not_hold_any_more_is_tried_again() -> None:
+    bundle, settings, tried = tiny_bundle(), EngineSettings(name="openvino", threads=1), list[Option]()
+    trials, _ = try_all(bundle, settings, Setup(threads=1))
+    old = [replace(one, found="another version") if one.precision == "bfloat16" else one for one in trials]
+    again = try_stale(old, bundle, settings, Setup(threads=1), step=tried.append)
+    assert tried == [Option("openvino", "bfloat16")]
+    assert again[:-1] == tuple(one for one in trials if one.precision != "bfloat16")
+    assert again[-1].found == found(tried[0])
+
+
+def test_a_gpu_that_is_refused_for_good_is_asked_again_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    bundle, settings, gpu = tiny_bundle(), EngineSettings(threads=1), Option("tensorrt", "float32")
+    trials, _ = try_all(bundle, settings, Setup(threads=1))
+    refused = [replace(one, refusal="another count") if one.engine == "tensorrt" else one for one in trials]
+    assert stale(refused, bundle, settings) == (gpu,)
+
+
+def test_on_another_processor_its_engines_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    bundle, settings = tiny_bundle(), EngineSettings(threads=1)
+    trials, _ = try_all(bundle, settings, Setup(threads=1))
+    able = tuple(one for one in wanted(bundle, settings) if one.engine != "tensorrt" and problem(one) is None)
+    for other in (Processor("another", 2), Processor("another", 2, vnni=True)):
+        monkeypatch.setattr("station.selection.this_processor", lambda other=other: other)
+        assert stale(trials, bundle, settings) == able
+        trials = try_stale(trials, bundle, settings, Setup(threads=1))
+        assert stale(trials, bundle, settings) == ()
+
+
+def test_half_an_openvino_is_refused_with_the_reason_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", ModuleType("openvino"))
+    bundle, settings = tiny_bundle(), EngineSettings(threads=1)
+    trials, _ = try_all(bundle, settings, Setup(threads=1))
+    refusals = [str(one.refusal) for one in trials if one.engine == "openvino"]
+    assert len(refusals) == 2 and all("not OpenVINO, or not all of it" in refusal for refusal in refusals)
+    assert trials[0].serves and stale(trials, bundle, settings) == ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from networks import colour_network
 from numpy.typing import NDArray
 
 from station.contract.errors import EngineError
-from station.standby import GIVES_UP_AFTER, WithStandby
+from station.engines import TileUnfit
+from station.standby import GIVES_UP_AFTER, WithStandby, first_alone
 
 TILES = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), np.uint8)
 
@@ -29,6 +32,8 @@ class Scripted:
         self.calls += 1
         if word == "fails":
             raise EngineError(f"{self.name} failed: out of memory")
+        if word == "unfit":
+            raise TileUnfit(f"{self.name} failed: it was made for smaller ones")
         answer = colour_network(tiles)
         if isinstance(word, float):
             answer[-1, -1, -1, -1] = word
@@ -70,6 +75,48 @@ def test_an_engine_that_fails_again_and_again_is_not_asked_any_more() -> None:
     assert (first.calls, standby.calls) == (GIVES_UP_AFTER, 6 * len(TILES))
     assert told[-1].endswith("it is not asked again before the next start")
     assert len(told) == GIVES_UP_AFTER
+
+
+def test_an_engine_that_is_given_up_is_let_go_and_pictures_come_one_by_one() -> None:
+    first, standby = Scripted("gpu 1", *["fails"] * 9), Scripted("cpu 2")
+    engine, kept = WithStandby(first, lambda: standby, lambda _sentence: None), weakref.ref(first)
+    del first
+    for _ in range(GIVES_UP_AFTER):
+        assert (kept() is None, engine.batch) == (False, 4)
+        engine(TILES)
+    gc.collect()
+    assert (kept() is None, engine.batch) == (True, 1)
+    assert np.array_equal(engine(TILES), colour_network(TILES)) and engine.name == "cpu 2"
+
+
+def test_tiles_that_do_not_fit_are_no_failure() -> None:
+    engine, first, standby, told = guarded(*["unfit"] * 2 * GIVES_UP_AFTER)
+    for _ in range(2 * GIVES_UP_AFTER):
+        assert np.array_equal(engine(TILES), colour_network(TILES)) and engine.name == "cpu 2"
+    engine(TILES)
+    assert (engine.name, engine.batch, told) == ("gpu 1", 4, [])
+    assert (first.calls, standby.calls) == (2 * GIVES_UP_AFTER + 1, 2 * GIVES_UP_AFTER * len(TILES))
+
+
+def test_what_is_told_names_the_engine_that_answered_of_several() -> None:
+    told: list[str] = []
+    middle = WithStandby(Scripted("cpu 2", "fails"), lambda: Scripted("cpu 3"), told.append)
+    engine = WithStandby(Scripted("gpu 1", *["fails"] * 2), lambda: middle, told.append)
+    for expected in ("cpu 3", "cpu 2"):
+        assert np.array_equal(engine(TILES[:1]), colour_network(TILES[:1])) and engine.name == expected
+    assert told == [
+        "cpu 2 failed: out of memory; cpu 3 answered instead",
+        "gpu 1 failed: out of memory; cpu 3 answered instead",
+        "gpu 1 failed: out of memory; cpu 2 answered instead",
+    ]
+
+
+def test_a_command_tells_its_first_trouble_alone() -> None:
+    told: list[str] = []
+    tell = first_alone(told.append)
+    for sentence in ("one", "two", "one"):
+        tell(sentence)
+    assert told == ["one"]
 
 
 def test_a_failure_now_and_then_is_forgiven() -> None:

@@ -150,7 +150,8 @@ def test_a_plan_that_the_library_refuses_is_deleted_and_built_once_more(double: 
 def test_a_refused_plan_that_must_not_be_built_is_deleted_and_missing(double: Double, tmp_path: Path) -> None:
     opened(tmp_path)
     double.record.deserializes = False
-    with pytest.raises(PlanMissing):
+    refusal = r"has no plan any more \(the library refuses the plan: the reason in the log\) for NVIDIA"
+    with pytest.raises(PlanMissing, match=refusal):
         opened(tmp_path, build=False)
     assert list(tmp_path.glob("*.plan")) == []
     assert builds(double) == 1

@@ -16,7 +16,7 @@ from recorders import GPU_NAME, VERSION, Double, install
 from station.contract.bundle import Bundle, bundle_of, prove, sha256_of
 from station.contract.errors import EngineError
 from station.contract.manifest import NetworkFile
-from station.engines import Engine, Setup, open_engine
+from station.engines import Engine, Setup, TileUnfit, open_engine
 
 GIB = 1 << 30
 
@@ -131,13 +131,11 @@ def test_large_tiles_run_one_by_one_on_their_own_profile(engine: Engine, double:
 
 
 @pytest.mark.parametrize("shape", [(1, 1552, 32), (1, 32, 1552), (1, 8, 32)])
-def test_a_tile_outside_the_plan_is_an_engine_error_in_words(
+def test_a_tile_outside_the_plan_is_told_in_words_and_apart_from_what_goes_wrong(
     engine: Engine, double: Double, shape: tuple[int, int, int]
 ) -> None:
     sides = f"{shape[2]} x {shape[1]} px"
-    with pytest.raises(
-        EngineError, match=f"built for sides of 16 to 640 px or 16 to 1536 px, not for tiles of {sides}"
-    ):
+    with pytest.raises(TileUnfit, match=f"built for sides of 16 to 640 px or 16 to 1536 px, not for tiles of {sides}"):
         engine(noise(*shape))
     assert double.record.calls == []
     assert engine(noise(1, 32, 32)).shape == (1, 32, 32, 3)
@@ -154,8 +152,9 @@ def test_a_tile_outside_the_plan_is_an_engine_error_in_words(
     ids=["no batch", "four channels", "floats", "empty"],
 )
 def test_what_is_no_batch_of_pictures_is_refused(engine: Engine, double: Double, tiles: NDArray[np.uint8]) -> None:
-    with pytest.raises(EngineError, match=f"tensorrt {VERSION} float32 failed on a batch of shape .* no batch"):
+    with pytest.raises(EngineError, match=f"tensorrt {VERSION} float32 failed on a batch of shape .* no batch") as told:
         engine(tiles)
+    assert not isinstance(told.value, TileUnfit)
     assert double.record.calls == []
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from station.cli.context import config_option, progress, reading, settings_of, show, writing
-from station.cli.segment import expanded
+from station.cli.segment import degraded, expanded
 from station.contract.errors import ImageError, StationError
 from station.printing import plural, printable
 from station.settings import Engine, Settings
@@ -107,8 +107,8 @@ def _model(settings: Settings | None) -> Loaded:
     if settings and settings.database.path.exists():
         with reading(settings) as store:
             if active := store.active_model():
-                return load_active(active, store, settings.engine)
-    return load_model(starter_path(), settings.engine if settings else Engine())
+                return load_active(active, store, settings.engine, degraded())
+    return load_model(starter_path(), settings.engine if settings else Engine(), degraded())
 
 
 def _table(told: Sequence[_Told]) -> Table:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from station.printing import printable
 from station.registry import Loaded, load_active, load_model, starter_path, told_scale
 from station.settings import CONFIG_VARIABLE, DEFAULT_FILE, Limits, Settings
 from station.settings import Engine as EngineSettings
+from station.standby import first_alone
 from station.watching import PICTURES, is_container, is_picture
 
 
@@ -132,6 +133,11 @@ def expanded(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
+def degraded() -> Callable[[str], None]:
+    """How a command tells on stderr, once, that another engine answers than the one that was chosen."""
+    return first_alone(lambda sentence: click.echo(printable(f"degraded: {sentence}"), err=True))
+
+
 def _refuse_equal_stems(files: Sequence[Path], *folders: Path | None) -> None:
     twice = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
     if any(folders) and twice:
@@ -171,12 +177,12 @@ def _engine(settings: Settings | None, name: str | None, precision: str | None) 
 
 def _model(told: Path | None, settings: Settings | None, engine: EngineSettings) -> Loaded:
     if told:
-        return load_model(told, engine)
+        return load_model(told, engine, degraded())
     if settings and settings.database.path.exists():
         with reading(settings) as store:
             if active := store.active_model():
-                return load_active(active, store, engine)
-    return load_model(starter_path(), engine)
+                return load_active(active, store, engine, degraded())
+    return load_model(starter_path(), engine, degraded())
 
 
 def _scale_of(told: float | None, settings: Settings | None, model: Loaded) -> ScaleOf:

@@ -57,6 +57,10 @@ class Setup:
     report: Callable[[int], None] = lambda _percent: None  # how far that is; called from threads of the library
 
 
+class TileUnfit(EngineError):
+    """Tiles of a size that an engine was not made for: no fault of it, and another one can count them."""
+
+
 class Engine(Protocol):
     """One verb: tiles [N, H, W, 3] uint8 RGB in, class probabilities [N, H, W, 3] float32 out."""
 
@@ -104,17 +108,9 @@ def problem(option: Option) -> str | None:
     return _shelf(option).problem(option.precision)
 
 
-def found(option: Option) -> str:
-    """What a trial of the option holds for: the version of its runtime, or what keeps it from working here."""
-    if (reason := problem(option)) is not None:
-        return reason
-    versions = [f"{name} {version}" for name in _DISTRIBUTIONS[option.engine] if (version := _installed(name))]
-    return ", ".join(versions)
-
-
-def is_installed(engine: str) -> bool:
-    """Whether somebody has installed its runtime here, whether or not it can work."""
-    return any(_installed(name) for name in _DISTRIBUTIONS[engine])
+def installed(engine: str) -> str:
+    """Name and version of its runtime as installed here, whether or not it can work; empty where it is not."""
+    return ", ".join(f"{name} {version}" for name in _DISTRIBUTIONS[engine] if (version := _version(name)))
 
 
 def options(bundle: Bundle) -> tuple[Option, ...]:
@@ -128,7 +124,7 @@ def options(bundle: Bundle) -> tuple[Option, ...]:
     )
 
 
-def _installed(distribution: str) -> str | None:
+def _version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -42,7 +42,7 @@ class OnnxRuntimeEngine:
         return np.asarray(probabilities, np.float32)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Told to the runtime, since by itself it ties each thread to a core, where it waits for the station's others."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -55,7 +55,7 @@ def problem(precision: str) -> str | None:
 def open_network(bundle: Bundle, precision: str, setup: Setup) -> OnnxRuntimeEngine:
     """Load a network; weights stored as float16 are widened once, by constant folding."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = setup.threads or _cores()
+    options.intra_op_num_threads = setup.threads or cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other stages need the cores

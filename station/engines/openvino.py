@@ -42,12 +42,12 @@ class OpenVinoEngine:
 
 
 def problem(precision: str) -> str | None:
-    """Why it cannot compute in this precision here: no library, or a processor without the instructions."""
+    """Why it cannot compute in this precision here: no library, half of one, or no instructions for it."""
     try:
-        library = _library()
+        abilities = _abilities(_library())
     except EngineError as cause:
         return str(cause)
-    if precision == "bfloat16" and not _has_bfloat16(library.Core()):
+    if precision == "bfloat16" and _BFLOAT16 not in abilities:
         return "this processor has no instructions for bfloat16 (AVX512-BF16, AMX or Arm BF16)"
     return None
 
@@ -72,15 +72,24 @@ def open_network(bundle: Bundle, precision: str, setup: Setup) -> OpenVinoEngine
 
 def _library() -> ModuleType:
     try:
-        return import_module("openvino")
+        library = import_module("openvino")
     except (ImportError, OSError) as cause:
         raise EngineError(
             f"OpenVINO is not installed; `pip install 'wbc-station[openvino]'` does it ({cause})"
         ) from cause
+    if not hasattr(library, "Core"):  # Python takes a folder that an uninstall left behind for a module
+        raise EngineError(
+            "what is installed under the name openvino is not OpenVINO, or not all of it; install it anew"
+        )
+    return library
 
 
-def _has_bfloat16(core: Any) -> bool:
-    return _BFLOAT16 in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+def _abilities(library: ModuleType) -> frozenset[str]:
+    """What it can compute in on this processor, in its words. Raises EngineError where its plugins are damaged."""
+    try:
+        return frozenset(library.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
+    except RuntimeError as cause:
+        raise EngineError(f"OpenVINO does not reach the processor: {' '.join(str(cause).split())}") from cause
 
 
 def _configuration(precision: str, threads: int) -> dict[str, Any]:

@@ -30,26 +30,27 @@ def problem(precision: str) -> str | None:
 def open_network(bundle: Bundle, precision: str, setup: Setup) -> TensorRtEngine:
     """Load the plan of a network, or build it first where there is none for this GPU, library and model.
 
-    A kept plan that the library refuses is deleted and built once more. Raises PlanMissing where it would have to be
-    built and `setup.build` forbids it, EngineError where library, driver, GPU, memory or the network do not let it run.
+    A kept plan that the library refuses is deleted and built once more. Raises PlanMissing, with that refusal, where it
+    would have to be built and `setup.build` forbids it; EngineError where library, driver, GPU, memory or the network
+    do not let it run.
     """
     library, cuda = load_library(), load_cuda()
     order = order_for(bundle, precision, library, cuda.gpu())
     kept = read_plan(setup.plans, order.key) if setup.plans else None
     if kept is None:
-        return _built(order, cuda, setup)
+        return _built(order, cuda, setup, "has no plan yet")
     try:
         return open_plan(order.name, library, cuda, kept)
-    except PlanRefused:
+    except PlanRefused as refusal:
         _forget(order, setup.plans)
-        return _built(order, cuda, setup)
+        return _built(order, cuda, setup, f"has no plan any more ({refusal})")
 
 
-def _built(order: Order, cuda: Cuda, setup: Setup) -> TensorRtEngine:
+def _built(order: Order, cuda: Cuda, setup: Setup, why: str) -> TensorRtEngine:
     if not setup.build:
         raise PlanMissing(
-            f"the model {order.model} has no plan yet for {order.key.gpu} and {order.key.library} "
-            f"{order.key.version}; `station model install` and a running station build it"
+            f"the model {order.model} {why} for {order.key.gpu} and {order.key.library} {order.key.version}; "
+            "`station model install` and a running station build it"
         )
 
     def make() -> bytes:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from station.contract.errors import EngineError
 from station.contract.manifest import CLASSES
-from station.engines import INPUT, OUTPUT, check_ends, check_tiles
+from station.engines import INPUT, OUTPUT, TileUnfit, check_ends, check_tiles
 from station.engines.tensorrt.cuda import Buffer, Cuda
 from station.engines.tensorrt.library import Library, created
 from station.engines.tensorrt.shapes import BATCH
@@ -126,14 +126,15 @@ class TensorRtEngine:
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[N, H, W, 3] uint8 -> [N, H, W, 3] float32.
 
-        Raises EngineError where CUDA or the library fail, and for tiles larger or smaller than the plan was built for.
+        Raises EngineError where CUDA or the library fail, TileUnfit for tiles larger or smaller than the plan was built
+        for.
         """
         try:
             span = _fitting(self._session.spans, tiles)
             with self._lock:
                 return self._session.infer(tiles, span)
         except EngineError as cause:
-            raise EngineError(f"{self.name} failed on a batch of shape {tiles.shape}: {cause}") from cause
+            raise type(cause)(f"{self.name} failed on a batch of shape {tiles.shape}: {cause}") from cause
 
     def close(self) -> None:
         """Give the memory of the GPU back now; it happens by itself when nobody holds the engine any more."""
@@ -178,5 +179,5 @@ def _fitting(spans: Sequence[Span], tiles: NDArray[np.uint8]) -> Span:
     fitting = [span for span in spans if span.holds(height, width)]
     if not fitting:
         ranges = " or ".join(f"{span.least[1]} to {span.most[1]} px" for span in spans)
-        raise EngineError(f"the plan was built for sides of {ranges}, not for tiles of {width} x {height} px")
+        raise TileUnfit(f"the plan was built for sides of {ranges}, not for tiles of {width} x {height} px")
     return max(fitting, key=lambda span: span.most[0])
