@@ -208,6 +208,12 @@ def test_a_cell_is_what_is_found_at_three_assumed_sizes(seen: set[int], source: 
     assert source == "default" or scale.cell_diameter_px == pytest.approx(120, rel=0.03)
 
 
+def test_what_is_found_only_at_sizes_far_from_its_own_is_no_cell() -> None:
+    """As a black field, in which a network sees one large cell at all small sizes and none at its own."""
+    black: Disc = (320, 240, 130, 90)
+    assert estimate(*seen_by({number: [black] for number in (0, 1, 2, 3)})).source == "default"
+
+
 def test_what_changes_its_size_with_the_assumption_is_no_cell() -> None:
     growing = {number: [(320, 240, 30 * 1.4**step, 18 * 1.4**step)] for step, number in enumerate((1, 2, 3, 4))}
     assert estimate(*seen_by(growing)).source == "default"

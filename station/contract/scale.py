@@ -28,6 +28,7 @@ _LEAST_CONFIDENCE = 0.8
 # So many assumptions must agree. Cells smaller than a twelfth of the picture's shorter side are near too few of those
 # above; with fewer to agree, or smaller ones tried, platelets of an empty field would pass for its cells.
 _SURE = 3
+_NEAR = 1.6  # ratio of assumption and size; the assumptions are 1.4 apart
 _APART, _RESIZED = 0.35, 1.28  # two sightings of one cell: centres within diameters, and ratio of diameters
 
 
@@ -91,7 +92,9 @@ def _is_same(one: Sighting, other: Sighting) -> bool:
 
 
 def _is_lasting(cell: Sequence[Sighting], assumed: Sequence[float]) -> bool:
-    return len({sighting.assumed_px for sighting in cell}) >= min(_SURE, len(assumed))
+    """Found at enough assumptions, one of them near its size: a black field passes for one large cell at small ones."""
+    near = any(1 / _NEAR < sighting.assumed_px / sighting.diameter_px < _NEAR for sighting in cell)
+    return near and len({sighting.assumed_px for sighting in cell}) >= min(_SURE, len(assumed))
 
 
 def _steadiest(cells: Sequence[list[Sighting]]) -> list[list[Sighting]]:
