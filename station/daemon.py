@@ -23,7 +23,7 @@ from station.intake import Intake, TickResult
 from station.live import LiveModel
 from station.notify import Notify
 from station.overlaps import Overlaps
-from station.pipeline import Failure, Result, analyse_files
+from station.pipeline import Failure, Picture, Result, analyse_files
 from station.places import free_bytes, is_there
 from station.registry import Loaded
 from station.reviewing import stored
@@ -34,7 +34,7 @@ from station.vitals import Clocks, Disk, jump_in_words, share_heaps
 _LEASED = 8  # rows leased at once
 _LONGEST_PAUSE = 1.0  # seconds; queued pictures that are due again, and a stop signal, do not ring
 _READINGS = 3  # of a file that cannot be read, before that is held against it
-_PASS = 64  # pictures, after which the folder is looked at again
+_PASS = 512  # pictures, after which those that were tried before have their turn
 _ONCE_PATIENCE = 10  # `--once` waits so many settle times for files that still move; some need six
 
 
@@ -95,6 +95,7 @@ def assemble(
         silent=silent,
         slide_pattern=settings.camera.slide_regex,
         deaths=Deaths(settings.database.path.with_name(f"{settings.database.path.name}-reading")),
+        files_per_tick=_LEASED,  # the network waits for the first look of a pass, and works beside all others
     )
     model = LiveModel(store, settings.engine)
     overlaps = Overlaps(store, settings.limits.overlap_fields)
@@ -166,13 +167,18 @@ def _start(station: Station) -> None:
 
 def _pass(station: Station, stop: threading.Event) -> tuple[TickResult, bool]:
     """One look at the folder and the work that is queued, up to a bound; (what was seen, whether any was analysed)."""
+    tick = _look(station)
+    worked = not _gone(station, tick) and _work(station, stop)
+    station.notify("WATCHDOG=1")
+    return tick, worked
+
+
+def _look(station: Station) -> TickResult:
     if (jump := station.clocks.jump()) is not None:
         _tell_jump(station, jump)
     tick = station.intake.tick()
     station.watcher.tick(tick)
-    worked = not _gone(station, tick) and _work(station, stop)
-    station.notify("WATCHDOG=1")
-    return tick, worked
+    return tick
 
 
 def _tell_jump(station: Station, jump: timedelta) -> None:
@@ -196,6 +202,8 @@ def _work(station: Station, stop: threading.Event) -> bool:
     _tell_troubles(station)
     settled = known_scale(station.store, station.settings, model) is not None
     # A scale that is not known yet is asked of as many pictures as can settle it, and no others are counted by it.
+    if not settled:
+        station.watcher.tick(station.intake.take(SETTLING_PICTURES))
     leases = station.store.lease(station.worker, _LEASED if settled else SETTLING_PICTURES)
     if not leases:
         return False
@@ -203,7 +211,7 @@ def _work(station: Station, stop: threading.Event) -> bool:
     # What was begun before, be it by a station that was stopped then, told its scale then.
     asked = [] if settled else [_present(lease) for lease in leases if lease.begun == 1]
     outcomes = analyse_files(
-        _paths(station, leases, under_way, stop, most=_PASS if settled else len(leases)),
+        _files(station, leases, under_way, stop, most=_PASS if settled else len(leases)),
         scale_of(station.store, station.settings, asked, model, station.watcher.scale),
         model.manifest,
         model.engine,
@@ -216,9 +224,9 @@ def _work(station: Station, stop: threading.Event) -> bool:
     return True
 
 
-def _paths(
+def _files(
     station: Station, leases: list[Lease], under_way: deque[Lease], stop: threading.Event, most: int
-) -> Iterator[Path]:
+) -> Iterator[Path | Picture]:
     """The pictures of a pass, about `most`, leased a few at a time; those not begun when it must end go back."""
     begun = 0
     while leases:
@@ -229,16 +237,16 @@ def _paths(
                 return
             under_way.append(lease)
             begun += 1
-            yield _present(lease)
+            yield _file(station, lease)
         leases = _more(station, leases) if begun < most else []
 
 
 def _more(station: Station, leases: list[Lease]) -> list[Lease]:
     """The next rows of a pass. A picture that was tried before is left for a pass of its own, and so is a new model."""
-    if leases[0].attempt > 1 or station.intake.is_gone() or station.model.has_changed():
+    if leases[0].attempt > 1 or station.model.has_changed() or not _has_room(station):
         return []
-    # Beside the network, which would wait if all files of a backlog were taken in first.
-    station.watcher.tick(station.intake.take(_LEASED))
+    if _gone(station, _look(station)):
+        return []
     return station.store.lease(station.worker, _LEASED, fresh_only=True)
 
 
@@ -247,6 +255,12 @@ def _tell_troubles(station: Station) -> None:
         station.store.record_fact(ENGINE_TROUBLE, sentence)
         if sentence:
             station.watcher.trouble(sentence)
+
+
+def _file(station: Station, lease: Lease) -> Path | Picture:
+    """The picture as it was taken in, if that was a moment ago; else where it lies."""
+    image, path = station.intake.recent.take(lease.sha256), _present(lease)
+    return path if image is None else Picture(path, lease.sha256, image)
 
 
 def _present(lease: Lease) -> Path:

@@ -22,6 +22,7 @@ from station.database.records import FileStamp, KnownFile, NewImage
 from station.database.store import Store
 from station.deaths import Deaths
 from station.lookout import Lookout
+from station.recent import Recent
 from station.vitals import clocks_differ
 from station.watching import FolderGone, Listing, Pauses, Settling, as_stored, cause, is_container, look, stamp_of
 
@@ -99,6 +100,7 @@ class Intake:
         self._settling = Settling(settle_seconds)
         self._known: dict[str, KnownFile] = {}
         self._pauses, self._deaths = Pauses(), deaths or Deaths(None)
+        self.recent = Recent()
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -203,7 +205,7 @@ class Intake:
         stalled = still_for >= STALLED_SECONDS or self._is(path, "quarantined")
         try:
             with self._deaths.at_risk(path, stamp):
-                decode(data, max_megapixels=self._max_megapixels)
+                image = decode(data, max_megapixels=self._max_megapixels)
         except Incomplete as error:
             if stalled:
                 return self._quarantine(path, stamp, f"unchanged for ten minutes and still {error}")
@@ -219,6 +221,7 @@ class Intake:
         captured_at = _capture_time(read_header(data).captured_at, stamp, self._zone)
         differs = clocks_differ(captured_at, self._clock(), still_for if rung else None)
         sha256 = hashlib.sha256(data).hexdigest()
+        self.recent.keep(sha256, image)
         return self._add(NewImage(as_stored(path), stamp, sha256, self._slide(path), captured_at, rung, differs), path)
 
     def _unreadable(self, path: str, stamp: FileStamp, error: OSError) -> Outcome | None:

@@ -93,16 +93,17 @@ def _decoded(path: Path, data: bytes, max_megapixels: float) -> Picture:
 
 
 def analyse_files(
-    paths: Iterable[Path], scale_of: ScaleOf, manifest: Manifest, engine: Engine, max_megapixels: float
+    files: Iterable[Path | Picture], scale_of: ScaleOf, manifest: Manifest, engine: Engine, max_megapixels: float
 ) -> Iterator[Result | Failure]:
-    """One outcome per path, in order, each as soon as it is ready; a bad file never stops the others.
+    """One outcome per file, in order, each as soon as it is ready; a bad one never stops the others.
 
-    `paths` is read as the work goes on, a few pictures ahead of it, by the thread that iterates. `scale_of` is called
-    in other threads. EngineError is not caught: an engine that fails would fail for every picture.
+    `files` is read as the work goes on, a few pictures ahead of it, by the thread that iterates; of a Picture nothing
+    is read from the disk. `scale_of` is called in other threads. EngineError is not caught: an engine that fails would
+    fail for every picture.
     """
     with _Flow(scale_of, manifest, engine, max_megapixels) as flow:
-        for path in paths:
-            flow.put(path)
+        for file in files:
+            flow.put(file)
             if flow.is_full:
                 yield flow.next()
         while flow.under_way:
@@ -166,9 +167,9 @@ class _Flow:
     def is_full(self) -> bool:
         return len(self._order) >= self._most
 
-    def put(self, path: Path) -> None:
-        work = _Work(path, next(self._numbers))
-        work.ready = self._before.submit(self._make_ready, work)
+    def put(self, file: Path | Picture) -> None:
+        work = _Work(file.path if isinstance(file, Picture) else file, next(self._numbers))
+        work.ready = self._before.submit(self._make_ready, work, file)
         with self._lock:
             self._order.append(work)
         work.answered = self._network.submit(self._answer, work)
@@ -184,13 +185,9 @@ class _Flow:
         finally:
             self._room.leave(work.pixels)
 
-    def _make_ready(self, work: _Work) -> _Ready:
+    def _make_ready(self, work: _Work, file: Path | Picture) -> _Ready:
         clock = _Stopwatch()
-        data = _read(work.path)
-        clock.lap("decode")
-        self._enter(work, data)
-        clock.go_on()
-        picture = _decoded(work.path, data, self._max_megapixels)
+        picture = file if isinstance(file, Picture) else self._load(work, clock)
         clock.lap("decode")
         scale = self._scale_of(picture.image)
         clock.lap("estimate")
@@ -198,11 +195,15 @@ class _Flow:
         clock.lap("scale")
         return _Ready(picture, prepared, clock.laps)
 
-    def _enter(self, work: _Work, data: bytes) -> None:
+    def _load(self, work: _Work, clock: _Stopwatch) -> Picture:
+        data = _read(work.path)
         header = read_header(data)
+        clock.lap("decode")
         pixels = header.width * header.height
         self._room.enter(work.number, pixels)
         work.pixels = pixels
+        clock.go_on()
+        return _decoded(work.path, data, self._max_megapixels)
 
     def _answer(self, work: _Work) -> Future[Result]:
         """The network for this file, unless it was in an earlier batch, and for others that are ready."""

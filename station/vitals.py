@@ -10,14 +10,21 @@ from pathlib import Path
 CLOCKS_AGREE = timedelta(minutes=5)  # the camera's clock and the station's, besides the time that a file settles
 LARGEST_DRIFT = timedelta(minutes=1)  # between two looks; a clock that is disciplined slews, it does not jump
 
-_M_ARENA_MAX = -8  # of mallopt(3)
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of mallopt(3)
+_HEAPS = 2  # with one for each thread a station holds 100 MB more
+_KEPT_BYTES, _LARGEST_BYTES = 64 << 20, 32 << 20
 
 
-def share_heaps(most: int = 2) -> None:
-    """Let all threads share so many heaps, where the C library is glibc: with one each a station holds 100 MB more."""
+def share_heaps() -> None:
+    """Let all threads share two heaps, where the C library is glibc, that keep what one picture leaves for the next.
+
+    By itself it hands back each large array to the system, and gets it anew page by page.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_ARENA_MAX, most)
+        mallopt(_M_ARENA_MAX, _HEAPS)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)
 
 
 def clocks_differ(captured_at: datetime, now: datetime, written_ago: float | None) -> bool:

@@ -290,20 +290,22 @@ def _owned(instances: Instances, cell: int, frame: Frame, box: tuple[int, int, i
 
 
 def _measure(patch: LabelImage, box: tuple[int, int, int, int], cell_id: int, confidence: float, frame: Frame) -> Cell:
-    rows, columns = np.nonzero(patch)
-    left, top = box[0] + int(columns.min()), box[1] + int(rows.min())
-    right, bottom = box[0] + int(columns.max()), box[1] + int(rows.max())
+    mask = (patch > 0).view(np.uint8)
+    moments = cv2.moments(mask, binaryImage=True)
+    area = int(moments["m00"])
+    x, y, width, height = cv2.boundingRect(mask)
+    left, top = box[0] + x, box[1] + y
     nucleus = int(np.count_nonzero(patch == NUCLEUS))
-    cytoplasm = rows.size - nucleus
+    cytoplasm = area - nucleus
     return Cell(
         id=cell_id,
-        x=round(box[0] + float(columns.mean()), 2),
-        y=round(box[1] + float(rows.mean()), 2),
-        bbox=(left, top, right - left + 1, bottom - top + 1),
-        area_px=rows.size,
+        x=round(box[0] + moments["m10"] / area, 2),
+        y=round(box[1] + moments["m01"] / area, 2),
+        bbox=(left, top, width, height),
+        area_px=area,
         nucleus_area_px=nucleus,
         cytoplasm_area_px=cytoplasm,
         nc_ratio=round(nucleus / cytoplasm, 4) if cytoplasm else None,
-        touches_edge=left == 0 or top == 0 or right == frame.width - 1 or bottom == frame.height - 1,
+        touches_edge=left == 0 or top == 0 or left + width == frame.width or top + height == frame.height,
         confidence=round(confidence, 4),
     )

@@ -7,9 +7,9 @@ becomes the picture's row once there is one, so that a half file leaves nothing 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, cast
 
-from sqlalchemy import select
+from sqlalchemy import Table, bindparam, exists, insert, or_, select
 from sqlalchemy.orm import Session
 
 from station.database.records import SUPERSEDED, Added, FileStamp, KnownFile, NewImage, Status
@@ -17,9 +17,39 @@ from station.database.tables import File, Image, ImagePath
 
 SUPERSEDED_WITHIN = timedelta(minutes=10)
 
+# Core statements on the plain tables, made once: they are run for every picture.
+_IMAGES, _PATHS, _FILES = (cast(Table, row.__table__) for row in (Image, ImagePath, File))
+_IS_KNOWN = select(
+    or_(
+        exists().where(_FILES.c.path == bindparam("path")),
+        exists().where(_IMAGES.c.sha256 == bindparam("sha256")),
+    )
+)
+_NEW_IMAGE = insert(_IMAGES).returning(_IMAGES.c.id)
+_NEW_PATH, _NEW_FILE = insert(_PATHS), insert(_FILES)
+
 
 def add_image(session: Session, new: NewImage, now: datetime) -> Added:
     """A whole picture: queued if its content is new, else one more path of the image that holds it."""
+    if not session.connection().scalar(_IS_KNOWN, {"path": new.path, "sha256": new.sha256}):
+        return Added("new", _insert(session, new, now))
+    return _join(session, new, now)
+
+
+def _insert(session: Session, new: NewImage, now: datetime) -> int:
+    """What nearly all pictures are: a name and a content that never were there. The id of its row."""
+    connection, path, stamp = session.connection(), new.path, new.stamp
+    image = {"path": path, "sha256": new.sha256, "slide": new.slide, "captured_at": new.captured_at}
+    image |= {"ingested_at": now, "since": now, "status": "queued", "attempts": 0, "deaths": 0}
+    image_id: int = connection.execute(_NEW_IMAGE, image | {"clock_differs": new.clock_differs}).scalar_one()
+    connection.execute(_NEW_PATH, {"image_id": image_id, "path": path, "first_seen": now})
+    file = {"path": path, "size": stamp.size, "mtime_ns": stamp.mtime_ns, "inode": stamp.inode}
+    connection.execute(_NEW_FILE, file | {"image_id": image_id, "rung": new.rung})
+    return image_id
+
+
+def _join(session: Session, new: NewImage, now: datetime) -> Added:
+    """A picture whose name or content was there before."""
     file = session.get(File, new.path)
     placeholder, former = _placeholder(file), _former(session, file, new.stamp)
     row = session.scalar(select(Image).where(Image.sha256 == new.sha256))

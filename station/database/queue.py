@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -17,7 +18,9 @@ from station.database.tables import Analysis, CellRow, File, Image, MaskRow
 SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(minutes=10), timedelta(hours=24)
 
 # Core statements on the plain tables, made once: they are run for every picture.
-_IMAGES, _ANALYSES, _MASKS, _CELLS = (cast(Table, row.__table__) for row in (Image, Analysis, MaskRow, CellRow))
+_IMAGES, _ANALYSES, _MASKS, _CELLS, _FILES = (
+    cast(Table, row.__table__) for row in (Image, Analysis, MaskRow, CellRow, File)
+)
 _DONE = (
     update(_IMAGES)
     .where(_IMAGES.c.id == bindparam("of_image"), _IMAGES.c.reason.is_distinct_from(SUPERSEDED))
@@ -25,6 +28,11 @@ _DONE = (
 )
 # Gives the new id, or nothing where this model with these settings was there before.
 _NEW_ANALYSIS = insert(_ANALYSES).on_conflict_do_nothing().returning(_ANALYSES.c.id)
+_HOLDING = (
+    select(_FILES.c.image_id, _FILES.c.path)
+    .where(_FILES.c.image_id.in_(bindparam("of_images", expanding=True)))
+    .order_by(_FILES.c.path)
+)
 _NEW_MASKS, _NEW_CELLS = insert(_MASKS), insert(_CELLS)
 
 
@@ -49,7 +57,8 @@ def lease(session: Session, worker: str, most: int, now: datetime, *, fresh_only
         image.status, image.worker, image.since = "leased", worker, now
         image.attempts += 1
     begun = history.begin(session, [image.id for image in chosen], worker, now)
-    return [Lease(i.id, _paths(session, i), i.sha256 or "", i.attempts, begun[i.id], i.clock_differs) for i in chosen]
+    paths = _paths(session, chosen)
+    return [Lease(i.id, paths[i.id], i.sha256 or "", i.attempts, begun[i.id], i.clock_differs) for i in chosen]
 
 
 def give_back(session: Session, image_id: int, now: datetime) -> None:
@@ -106,10 +115,12 @@ def _again(now: datetime) -> ColumnElement[bool]:
     return or_(Image.status == "queued", (Image.status == "quarantined") & (Image.attempts > 0) & due)
 
 
-def _paths(session: Session, image: Image) -> tuple[str, ...]:
-    """The paths that held this content when they were last looked at, that of the row first."""
-    found = session.scalars(select(File.path).where(File.image_id == image.id).order_by(File.path)).all()
-    return tuple(sorted(found, key=lambda path: path != image.path)) or (image.path,)
+def _paths(session: Session, images: Sequence[Image]) -> dict[int, tuple[str, ...]]:
+    """The paths that held each content when they were last looked at, that of the row first."""
+    held: dict[int, list[str]] = {image.id: [] for image in images}
+    for image_id, path in session.connection().execute(_HOLDING, {"of_images": list(held)}):
+        held[image_id].append(path)
+    return {i.id: tuple(sorted(held[i.id], key=lambda path: path != i.path)) or (i.path,) for i in images}
 
 
 def _put_aside(image: Image, reason: str, now: datetime) -> None:
