@@ -155,9 +155,7 @@ def parse_settings(text: str, path: Path) -> Settings:
         raise SettingsError(f"{path} is not valid TOML: {cause}") from cause
     except ValidationError as cause:
         raise SettingsError(f"{path}: {_sentence(cause)}") from cause
-    anchored = _anchored(settings, path.resolve().parent)
-    _keep_apart(anchored.camera.folder, anchored.database.path, path)
-    return anchored
+    return _anchored(settings, path.resolve().parent)
 
 
 def known_keys() -> dict[str, tuple[str, ...]]:
@@ -173,15 +171,21 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(update={"camera": camera, "database": database, "backup": backup})
 
 
-def _keep_apart(camera: Path, database: Path, path: Path) -> None:
+def misplaced(settings: Settings) -> str | None:
+    """Why the database should lie elsewhere; none where it lies outside the camera's folder.
+
+    A new station is refused then. One that has always been so goes on: its counts must stay within reach.
+    """
+    camera, database = settings.camera.folder, settings.database.path
     # Lock and models lie beside the name that is told, SQLite's log beside the file that it leads to. `realpath`, for
     # Path.resolve raises on links that lead in a circle, of which the commands say that they are not there.
     written = (os.path.realpath(database.parent), os.path.realpath(database))
-    if any(Path(place).is_relative_to(os.path.realpath(camera)) for place in written):
-        raise SettingsError(
-            f"{path}: the database would lie in the camera folder, where the station never writes (database.path is "
-            f"{database}, camera.folder is {camera}); name another place in one of them"
-        )
+    if not any(Path(place).is_relative_to(os.path.realpath(camera)) for place in written):
+        return None
+    return (
+        "the database lies in the camera folder, where the station should never write (database.path is "
+        f"{database}, camera.folder is {camera})"
+    )
 
 
 def _sentence(cause: ValidationError) -> str:

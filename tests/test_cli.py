@@ -222,9 +222,22 @@ def test_the_database_is_kept_out_of_the_camera_folder(
     assert not any(pictures.iterdir())
 
 
+def test_a_station_that_has_its_database_there_goes_on_and_is_told(tmp_path: Path, station: Command) -> None:
+    """After an upgrade its counts must stay within reach."""
+    path = tmp_path / "station.toml"
+    path.write_text('[camera]\nfolder = "."\n[database]\npath = "station.db"\n[engine]\nname = "onnxruntime"\n')
+    with closing(Store.open(tmp_path / "station.db", clock=Clock(), create=True)):
+        pass
+    assert station("init", tmp_path).returncode == 0
+    assert station("status", "--config", path).returncode == 0
+    told = json.loads(station("doctor", "--json", "--config", path).stdout)
+    (finding,) = [one for one in told if one["check"] == "place"]
+    assert finding["verdict"] == "warning" and "database.path" in finding["advice"]
+
+
 def test_init_makes_no_station_in_the_camera_folder(tmp_path: Path, station: Command) -> None:
     told = station("init", tmp_path, "--camera", tmp_path)
-    assert (told.returncode, "the station never writes" in told.stderr) == (2, True)
+    assert (told.returncode, "the station should never write" in told.stderr) == (2, True)
     assert not any(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ from station.commission import check_database_place, commission, is_empty, remem
 from station.contract.errors import SettingsError
 from station.engines import AUTO, ENGINES
 from station.places import kind_of
-from station.settings import Settings, parse_settings, read_settings
+from station.settings import Settings, misplaced, parse_settings, read_settings
 
 _TEMPLATE = """\
 # Settings of this station. Every key with its meaning stands in deploy/station.toml and in the README.
@@ -53,6 +53,8 @@ def command(
     is_ours = camera is None and not path.exists()
     if path.exists():
         settings = read_settings(path)
+        if not settings.database.path.is_file():
+            _demand_apart(settings, path)
         if camera or cell_diameter or time_zone or engine:
             click.echo(f"kept {path} as it is; options that are settings were not used", err=True)
     else:
@@ -80,6 +82,7 @@ def _written(path: Path, camera: Path | None, cell_diameter: float | None, time_
         engine=json.dumps(engine),
     )
     settings = parse_settings(text, path)
+    _demand_apart(settings, path)
     if camera is not None and not camera.is_dir():
         raise SettingsError(f"the camera folder {camera} does not exist; mount or make it first")
     _make(path.parent)
@@ -87,6 +90,11 @@ def _written(path: Path, camera: Path | None, cell_diameter: float | None, time_
         _make(settings.camera.folder)
     path.write_text(text, encoding="utf-8")
     return settings
+
+
+def _demand_apart(settings: Settings, path: Path) -> None:
+    if (reason := misplaced(settings)) is not None:
+        raise SettingsError(f"{path}: {reason}; name another place for one of them")
 
 
 def _make(folder: Path) -> None:

@@ -13,6 +13,7 @@ from station.doctor.finding import Finding
 from station.doctor.machine import Access, Machine
 from station.places import FileSystem
 from station.printing import plural, size
+from station.settings import Settings, misplaced
 
 WEEK = timedelta(days=7)
 
@@ -76,6 +77,13 @@ def examine_size(path: Path, database_bytes: int, arrivals: Arrivals) -> Finding
     growth = f", {size(1000 * each)} per 1,000 pictures" if each else ""
     sentence = f"the database {path} holds {plural(arrivals.images, 'picture')} in {size(database_bytes)}{growth}"
     return Finding("size", "good", sentence)
+
+
+def examine_place(settings: Settings) -> Iterator[Finding]:
+    """Only where it lies in the folder that is the camera's."""
+    if (reason := misplaced(settings)) is not None:
+        advice = "stop the station, move the database with all that is called like it, tell the place in database.path"
+        yield Finding("place", "warning", reason, advice)
 
 
 def examine_room(machine: Machine, stops_at: float, keep: int, arrivals: Arrivals) -> Finding:

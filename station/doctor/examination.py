@@ -15,6 +15,7 @@ from station.doctor.database import (
     examine_backup,
     examine_database_disk,
     examine_pages,
+    examine_place,
     examine_room,
     examine_size,
 )
@@ -53,6 +54,7 @@ def examine(
     yield from examine_watches(camera.folder, machine.watch_limit)
     yield from examine_access(machine.access)
     yield examine_database_disk(machine.disk)
+    yield from examine_place(settings)
     yield examine_pages(store.complaints(thorough=thorough), thorough=thorough)
     yield examine_size(path, machine.database_bytes, arrivals)
     yield examine_room(machine, settings.limits.min_free_bytes, settings.backup.keep, arrivals)
