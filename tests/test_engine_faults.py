@@ -350,7 +350,10 @@ def test_calibrate_measures_all_the_same_and_tells_the_trouble_once(failing: Fai
 
 
 def test_replay_says_which_engine_answered(failing: Failing) -> None:
-    (line,) = (line for line in called(failing.gpu, "replay", 1).stdout.splitlines() if "engine: " in line)
+    out = called(failing.gpu, "replay", 1)
+    (line,) = (line for line in out.stdout.splitlines() if "engine: " in line)
+    (trouble,) = out.stderr.splitlines()
+    assert trouble.startswith("degraded: ") and failing.words in trouble
     now, _, before = line.partition(", was ")
     assert not now.startswith("  engine: tensorrt") and before.startswith("tensorrt")
     history, told = failing.gpu.bench.store.history(1), list[str]()
@@ -368,6 +371,15 @@ def test_a_reanalysis_goes_on_with_another_engine(failing: Failing) -> None:
     assert [one.now for one in again] == [2, 2]
     assert not any(result.engine.startswith("tensorrt") for result in failing.gpu.bench.stored().values())
     assert told and failing.words in told[0]
+
+
+def test_reanalyse_tells_the_trouble_once(failing: Failing) -> None:
+    failing.gpu.bench.store.remove_masks([1, 2], START + timedelta(days=1))
+    days = ("--from", "2020-01-01", "--to", "2030-01-01")
+    told = called(failing.gpu, "reanalyse", *days)
+    assert told.stdout.startswith("2 pictures analysed again by tiny: 4 -> 4 white cells")
+    (line,) = told.stderr.splitlines()
+    assert line.startswith("degraded: ") and failing.words in line
 
 
 def test_a_bundle_that_is_not_installed_is_counted_without_building_a_plan(gpu: Gpu) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from station.cli.context import config_option, now_utc, progress, settings_of, writing
 from station.cli.days import DAY, span
+from station.cli.segment import degraded
 from station.database.lock import RunLock, holder
 from station.days import bounds
 from station.printing import plural, printable
@@ -49,7 +50,8 @@ def command(first: datetime, last: datetime, slide: str | None, config: Path | N
         planned = plan(store, settings, start, end, as_stored(slide) if slide is not None else None)
         with progress(Console(stderr=True)) as bar:
             total = len(planned.due)
-            outcomes = list(bar.track(reanalyse(store, settings, planned), total, description="analysing again"))
+            work = reanalyse(store, settings, planned, trouble=degraded())
+            outcomes = list(bar.track(work, total, description="analysing again"))
     _tell(planned, outcomes)
     sys.exit(1 if any(one.now is None for one in outcomes) else 0)
 

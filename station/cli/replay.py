@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from station.cli.context import config_option, reading, settings_of
+from station.cli.segment import degraded
 from station.ledger import find
 from station.printing import printable
 from station.replay import Replay, replay
@@ -35,7 +36,7 @@ def command(image: str, config: Path | None, as_json: bool) -> None:
     """
     settings = settings_of(config)
     with reading(settings) as store:
-        found = replay(find(image, store, settings.camera.folder), store, settings)
+        found = replay(find(image, store, settings.camera.folder), store, settings, trouble=degraded())
     if as_json:
         click.echo(json.dumps(asdict(found)))
     else:

@@ -9,7 +9,7 @@ from station.database.records import EngineTrial, StoredModel
 from station.doctor.finding import Finding
 from station.engines import AUTO, Option, problem
 from station.registry import active_bundle
-from station.selection import REFERENCE_OPTION, choose, gpu_trouble, pending
+from station.selection import REFERENCE_OPTION, asked, choose, gpu_trouble, pending
 from station.settings import Engine as EngineSettings
 
 _ANEW = "`station run` chooses anew at its start"
@@ -36,7 +36,7 @@ def examine_engines(trials: Sequence[EngineTrial], settings: EngineSettings, tro
     if not trials:
         yield Finding("engine", "warning", "no engine was tried yet with this model", "`station run` or `init` does it")
         return
-    choice, waiting = choose(trials, settings), pending(trials)
+    choice, waiting = choose(trials, settings), pending(asked(trials, settings))
     sentence = f"the engine {choice.option}: {choice.reason}"
     if _is_asked_for(choice.option, settings):
         yield Finding("engine", "good", sentence)
