@@ -18,6 +18,7 @@ from station.bell import Bell
 from station.contract.decoding import decode
 from station.contract.errors import ImageError, Incomplete, TooLarge
 from station.contract.headers import read_header
+from station.contract.imaging import RGB
 from station.database.records import FileStamp, KnownFile, NewImage
 from station.database.store import Store
 from station.deaths import Deaths
@@ -221,8 +222,8 @@ class Intake:
         captured_at = _capture_time(read_header(data).captured_at, stamp, self._zone)
         differs = clocks_differ(captured_at, self._clock(), still_for if rung else None)
         sha256 = hashlib.sha256(data).hexdigest()
-        self.recent.keep(sha256, image)
-        return self._add(NewImage(as_stored(path), stamp, sha256, self._slide(path), captured_at, rung, differs), path)
+        new = NewImage(as_stored(path), stamp, sha256, self._slide(path), captured_at, rung, differs)
+        return self._add(new, path, image)
 
     def _unreadable(self, path: str, stamp: FileStamp, error: OSError) -> Outcome | None:
         try:
@@ -235,10 +236,12 @@ class Intake:
 
     # Writing down
 
-    def _add(self, image: NewImage, path: str) -> Outcome:
-        added = self._store.add_image(image)
+    def _add(self, new: NewImage, path: str, image: RGB) -> Outcome:
+        added = self._store.add_image(new)
+        if added.kind == "new":  # any other is not analysed
+            self.recent.keep(new.sha256, image)
         self._pauses.forget(path)
-        self._remember(path, image.stamp, "queued")
+        self._remember(path, new.stamp, "queued")
         return Outcome(path, "taken", "" if added.kind == "new" else added.kind)
 
     def _wait(self, path: str, stamp: FileStamp, reason: str) -> Outcome:

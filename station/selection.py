@@ -59,7 +59,7 @@ def wanted(bundle: Bundle, settings: EngineSettings) -> tuple[Option, ...]:
         raise EngineError(
             f"the engine {settings.name} does not compute in {settings.precision}; it can in {', '.join(able)}"
         )
-    fitting = [option for option in options(bundle) if _fits(option, settings) and option != REFERENCE_OPTION]
+    fitting = [option for option in options(bundle) if fits(option, settings) and option != REFERENCE_OPTION]
     return REFERENCE_OPTION, *fitting
 
 
@@ -153,7 +153,7 @@ def choose_current(trials: Sequence[EngineTrial], bundle: Bundle, settings: Engi
     if asked(holding, settings):
         return choose(holding, settings).option
     told = settings.name != AUTO or settings.precision != AUTO
-    fitting = [option for option in wanted(bundle, settings) if told and _fits(option, settings)]
+    fitting = [option for option in wanted(bundle, settings) if told and fits(option, settings)]
     return fitting[0] if fitting else REFERENCE_OPTION
 
 
@@ -171,7 +171,7 @@ def standbys(trials: Sequence[EngineTrial], option: Option, settings: EngineSett
 
 def asked(trials: Sequence[EngineTrial], settings: EngineSettings) -> tuple[EngineTrial, ...]:
     """Those of what the settings ask for."""
-    return tuple(trial for trial in trials if _fits(_option(trial), settings))
+    return tuple(trial for trial in trials if fits(_option(trial), settings))
 
 
 def pending(trials: Sequence[EngineTrial]) -> tuple[Option, ...]:
@@ -221,7 +221,8 @@ def _may_have_recovered(trial: EngineTrial) -> bool:
     return trial.engine == GPU_ENGINE and trial.refusal is not None and problem(_option(trial)) is None
 
 
-def _fits(option: Option, settings: EngineSettings) -> bool:
+def fits(option: Option, settings: EngineSettings) -> bool:
+    """Whether it is what the settings ask for."""
     return settings.name in (AUTO, option.engine) and settings.precision in (AUTO, option.precision)
 
 

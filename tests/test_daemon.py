@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -36,17 +36,23 @@ def reading_again(bench: Bench) -> None:
     bench.station.intake.recent = Recent(most_bytes=0)
 
 
-def test_what_was_taken_in_a_moment_ago_is_not_read_again(bench: Bench) -> None:
-    """So a picture that is taken away meanwhile is counted all the same."""
-    path, lease = save(bench, "a.bmp", 1), bench.store.lease
+def when_leased(bench: Bench, act: Callable[[], object]) -> None:
+    """Let something happen whenever pictures were handed out and nothing of them was read yet."""
+    lease = bench.store.lease
 
-    def taken_away_meanwhile(worker: str, most: int, **more: bool):  # type: ignore[no-untyped-def]
+    def leasing(worker: str, most: int, **more: bool):  # type: ignore[no-untyped-def]
         leases = lease(worker, most, **more)
         if leases:
-            path.unlink()
+            act()
         return leases
 
-    bench.store.lease = taken_away_meanwhile  # type: ignore[method-assign]
+    bench.store.lease = leasing  # type: ignore[method-assign]
+
+
+def test_what_was_taken_in_a_moment_ago_is_not_read_again(bench: Bench) -> None:
+    """So a picture that is taken away meanwhile is counted all the same."""
+    path = save(bench, "a.bmp", 1)
+    when_leased(bench, path.unlink)
     bench.run()
     assert bench.counts() == {"a.bmp": 1}
 
@@ -104,15 +110,7 @@ def test_a_newly_activated_model_counts_from_the_next_picture_on(bench: Bench, t
 @pytest.mark.usefixtures("reading_again")
 def test_a_picture_that_is_replaced_before_its_turn_is_not_counted_as_the_other(bench: Bench) -> None:
     path = save(bench, "a.bmp", 1)
-    lease = bench.store.lease
-
-    def replaced_meanwhile(worker: str, most: int, **more: bool):  # type: ignore[no-untyped-def]
-        leases = lease(worker, most, **more)
-        if leases and not bench.results:
-            save(bench, path.name, 2)
-        return leases
-
-    bench.store.lease = replaced_meanwhile  # type: ignore[method-assign]
+    when_leased(bench, lambda: bench.results or save(bench, path.name, 2))
     bench.run()
     assert any("was replaced before it could be analysed" in line for line in bench.said)
     assert bench.results["a.bmp"].analysis.wbc_count == 2

@@ -134,9 +134,9 @@ def rankings(candidates: Sequence[Standing]) -> dict[str, list[Standing]]:
     return ranked
 
 
-def start_order(start: str) -> tuple[int, str]:
+def start_order(start: str) -> int:
     """Where a start comes in a list: ImageNet, then random values."""
-    return (IMAGENET, NO_WEIGHTS).index(start), start
+    return (IMAGENET, NO_WEIGHTS).index(start)
 
 
 def scores_of(outcome: Outcome, dataset: str | None = None) -> list[ImageScore]:

@@ -12,8 +12,8 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from station.cli.context import config_option, progress, reading, settings_of, show, writing
-from station.cli.segment import degraded, expanded
+from station.cli.context import config_option, degraded, progress, reading, settings_of, show, writing
+from station.cli.segment import expanded
 from station.contract.errors import ImageError, StationError
 from station.printing import plural, printable
 from station.settings import Engine, Settings

@@ -18,8 +18,10 @@ from rich.table import Column, Table
 from station.database.records import EngineTrial
 from station.database.store import Store
 from station.engines import Option
+from station.printing import printable
 from station.selection import Choice
 from station.settings import CONFIG_VARIABLE, Settings, read_settings, settings_path
+from station.standby import first_alone
 
 _WIDE = 400  # columns: no path is folded in a file
 
@@ -117,3 +119,8 @@ def progress(console: Console, *, disable: bool = False) -> Progress:
     """A bar with the time left on a terminal; nothing where the output is a file or a pipe."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=disable or not console.is_terminal, transient=True)
+
+
+def degraded() -> Callable[[str], None]:
+    """How a command tells on stderr, once, that another engine answers than the one that was chosen."""
+    return first_alone(lambda sentence: click.echo(printable(f"degraded: {sentence}"), err=True))

@@ -11,9 +11,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from station.cli.context import config_option, now_utc, progress, settings_of, writing
+from station.cli.context import config_option, degraded, now_utc, progress, settings_of, writing
 from station.cli.days import DAY, span
-from station.cli.segment import degraded
 from station.database.lock import RunLock, holder
 from station.days import bounds
 from station.printing import plural, printable

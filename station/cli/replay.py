@@ -10,8 +10,7 @@ from pathlib import Path
 
 import click
 
-from station.cli.context import config_option, reading, settings_of
-from station.cli.segment import degraded
+from station.cli.context import config_option, degraded, reading, settings_of
 from station.ledger import find
 from station.printing import printable
 from station.replay import Replay, replay

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from station.calibration import known_scale
-from station.cli.context import CellDiameter, progress, reading, settings_of, show
+from station.cli.context import CellDiameter, degraded, progress, reading, settings_of, show
 from station.contract.analysis import Scale
 from station.contract.cells import encode
 from station.contract.errors import StationError
@@ -26,7 +26,6 @@ from station.printing import printable
 from station.registry import Loaded, load_active, load_model, starter_path, told_scale
 from station.settings import CONFIG_VARIABLE, DEFAULT_FILE, Limits, Settings
 from station.settings import Engine as EngineSettings
-from station.standby import first_alone
 from station.watching import PICTURES, is_container, is_picture
 
 
@@ -131,11 +130,6 @@ def expanded(paths: Sequence[Path]) -> list[Path]:
     if not files:
         raise click.UsageError(f"no pictures in {', '.join(map(str, paths))}")
     return files
-
-
-def degraded() -> Callable[[str], None]:
-    """How a command tells on stderr, once, that another engine answers than the one that was chosen."""
-    return first_alone(lambda sentence: click.echo(printable(f"degraded: {sentence}"), err=True))
 
 
 def _refuse_equal_stems(files: Sequence[Path], *folders: Path | None) -> None:

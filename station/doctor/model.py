@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from station.contract.errors import BundleError
 from station.database.records import EngineTrial, StoredModel
 from station.doctor.finding import Finding
-from station.engines import AUTO, Option, problem
+from station.engines import Option, problem
 from station.registry import active_bundle
-from station.selection import REFERENCE_OPTION, asked, choose, gpu_trouble, pending
+from station.selection import REFERENCE_OPTION, asked, choose, fits, gpu_trouble, pending
 from station.settings import Engine as EngineSettings
 
 _ANEW = "`station run` chooses anew at its start"
@@ -38,20 +38,15 @@ def examine_engines(trials: Sequence[EngineTrial], settings: EngineSettings, tro
         return
     choice, waiting = choose(trials, settings), pending(asked(trials, settings))
     sentence = f"the engine {choice.option}: {choice.reason}"
-    if _is_asked_for(choice.option, settings):
+    if fits(choice.option, settings):
         yield Finding("engine", "good", sentence)
     else:  # a plan that is waited for has its own advice
-        may_come = any(_is_asked_for(option, settings) for option in waiting)
-        yield Finding("engine", "warning", sentence, "" if may_come else _IN_VAIN)
+        yield Finding("engine", "warning", sentence, "" if waiting else _IN_VAIN)
     for option in waiting:
         yield Finding("engine", "warning", f"{option} has no plan yet", "the running station builds it, and counts on")
     for told in filter(None, (trouble, gpu_trouble(trials, settings))):
         yield Finding("engine", "warning", told, "deploy/gpu.md, and the log of the station")
     yield from _gone(choice.option)
-
-
-def _is_asked_for(option: Option, settings: EngineSettings) -> bool:
-    return settings.name in (AUTO, option.engine) and settings.precision in (AUTO, option.precision)
 
 
 def _gone(option: Option) -> Iterator[Finding]:

@@ -183,10 +183,8 @@ def train_shown(
     samples: Sequence[Sample], record: RunRecord, folder: RunFolder, start: Start, console: Console
 ) -> None:
     """Train a run that was begun, with bars and lines, and show how it scored."""
-    from trainer.display import TrainingBar, figures_table, progress, show
-    from trainer.fit import prepare, train
+    from trainer.display import figures_table, show
     from trainer.runs import RunError
-    from trainer.training import finish, new_model
 
     recipe = record.recipe
     console.print(
@@ -194,20 +192,30 @@ def train_shown(
         f"from {record.weights}; if it is cut off, `trainer fit --resume {folder.path.name}` goes on",
         soft_wrap=True,
     )
+    with folder.locked() as mine:
+        if not mine:
+            raise RunError(f"another process trains the run {folder.path}: wait for it, or end it")
+        finished = _trained(samples, record, folder, start, console)
+    show(figures_table(finished.metrics, f"held-out pictures, best epoch {finished.best_epoch}"))
+
+
+def _trained(
+    samples: Sequence[Sample], record: RunRecord, folder: RunFolder, start: Start, console: Console
+) -> RunRecord:
+    from trainer.display import TrainingBar, progress
+    from trainer.fit import prepare, train
+    from trainer.training import finish, new_model
+
+    recipe = record.recipe
     diameters = {name: source.cell_diameter_px for name, source in record.sources.items()}
     with progress(console) as bar:
         total = sum(source.images for source in record.sources.values())
         task = bar.add_task("making pictures ready", total=total + recipe.painted_fields + recipe.composed_fields)
         session = prepare(samples, diameters, record, folder, lambda: bar.advance(task))
     model = new_model(record, start)
-    with (
-        folder.locked() as mine,
-        interruptible() as stopping,
-        TrainingBar(console, recipe.steps_per_epoch, recipe.epochs) as watcher,
-    ):
-        if not mine:
-            raise RunError(f"another process trains the run {folder.path}: wait for it, or end it")
+    watching = TrainingBar(console, recipe.steps_per_epoch, recipe.epochs)
+    with interruptible() as stopping, watching as watcher:
         trained = train(model, session, watcher, stopping)
     finished = finish(record, folder, trained)
     folder.close()
-    show(figures_table(finished.metrics, f"held-out pictures, best epoch {finished.best_epoch}"))
+    return finished
