@@ -103,14 +103,21 @@ def test_the_name_tells_runtime_version_and_precision(engine: Engine) -> None:
         np.zeros((8, 8, 3), np.uint8),
         np.zeros((1, 8, 8, 2), np.uint8),
         np.zeros((1, 8, 8, 4), np.uint8),
+        np.zeros((2, 8, 8, 4), np.uint8),
         np.zeros((1, 8, 8, 3), np.float32),
+        np.zeros((0, 8, 8, 3), np.uint8)[:, :, :, :2],
     ],
-    ids=["no batch", "two channels", "four channels", "floats"],
+    ids=["no batch", "two channels", "four channels", "two of four channels", "floats", "none of two channels"],
 )
 def test_what_is_no_batch_of_pictures_is_an_engine_error(engine: Engine, tiles: NDArray[np.uint8]) -> None:
     with pytest.raises(EngineError, match=f"{engine.name} failed on a batch of shape"):
         engine(tiles)
     assert engine(noise_tiles(1, 8, 8)).shape == (1, 8, 8, 3)
+
+
+def test_the_reference_takes_two_at_a_time_where_it_has_two_threads() -> None:
+    batches = [open_engine(tiny_bundle(), setup=Setup(threads=threads)).batch for threads in (1, 2, 8)]
+    assert batches == [1, 2, 2]  # more would fill the memory of a small machine
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,8 @@ class Recorder:
 def files(folder: Path, *counts: int, height: int = 180) -> list[Path]:
     """Pictures with so many cells each."""
     paths = []
-    for number, count in enumerate(counts):
-        cells = [(40 + 70 * (n % 3), 50 + 80 * (n // 3), 30, 17) for n in range(count)]
+    for number, cells_of in enumerate(counts):
+        cells = [(40 + 70 * (n % 3), 50 + 80 * (n // 3), 30, 17) for n in range(cells_of)]
         paths.append(folder / f"{len(list(folder.iterdir())):02d}-{number}.png")
         paths[-1].write_bytes(png(discs(height, 240, cells)))
     return paths
@@ -63,16 +64,16 @@ def test_outcomes_come_in_the_order_of_the_files_whatever_the_batch(tmp_path: Pa
 
 
 def test_what_is_ready_while_the_engine_is_busy_becomes_one_batch(tmp_path: Path) -> None:
-    paths, gate = files(tmp_path, *[1] * 9), threading.Event()
+    gate, asked = threading.Event(), count(1)
     engine = Recorder(4, gate)
 
-    def opening_the_gate_at_the_last() -> Iterator[Path]:
-        for number, path in enumerate(paths):
-            if number == 8:
-                gate.set()
-            yield path
+    def opening_the_gate_at_the_last(image: NDArray[np.uint8]) -> Scale:
+        if next(asked) == 9:
+            gate.set()
+        return told(image)
 
-    outcomes = list(analyse_files(opening_the_gate_at_the_last(), told, MANIFEST, engine, 50))
+    paths = files(tmp_path, *[1] * 9)
+    outcomes = list(analyse_files(paths, opening_the_gate_at_the_last, MANIFEST, engine, 50))
     assert len(outcomes) == 9 == sum(shape[0] for shape in engine.shapes)
     assert max(shape[0] for shape in engine.shapes) == 4
 

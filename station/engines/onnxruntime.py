@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from station.contract.errors import EngineError
 from station.engines import ENGINES, INPUT, Setup, check_ends
 
 _ERRORS_ONLY = 3
+_MOST_CALLS = 2  # at a time: each holds the activations of its tile, some 100 MB for a field of 1024 x 768 px
 _RUNTIME_ERRORS = (
     ort.capi.onnxruntime_pybind11_state.Fail,
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
@@ -27,18 +29,28 @@ _RUNTIME_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class OnnxRuntimeEngine:
-    """A session with its name."""
+    """A session with its name, and the threads that call it for the tiles of a batch, one tile each.
+
+    A call with all tiles would share each layer among the cores and wait for the slowest at its end; calls of one tile
+    fill the gaps of one another.
+    """
 
     session: Any
     name: str
-    batch: int = 1  # on a processor a batch costs what its pictures cost one by one
+    batch: int
+    callers: ThreadPoolExecutor
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[N, H, W, 3] uint8 -> [N, H, W, 3] float32. Raises EngineError where the runtime fails."""
         try:
-            (probabilities,) = self.session.run(None, {INPUT: tiles})
+            if tiles.ndim != 4 or len(tiles) <= 1:
+                return self._answer(tiles)
+            return np.concatenate([*self.callers.map(self._answer, tiles[:, None])])
         except _RUNTIME_ERRORS as cause:
             raise EngineError(f"{self.name} failed on a batch of shape {tiles.shape}: {cause}") from cause
+
+    def _answer(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (probabilities,) = self.session.run(None, {INPUT: tiles})
         return np.asarray(probabilities, np.float32)
 
 
@@ -54,8 +66,9 @@ def problem(precision: str) -> str | None:
 
 def open_network(bundle: Bundle, precision: str, setup: Setup) -> OnnxRuntimeEngine:
     """Load a network; weights stored as float16 are widened once, by constant folding."""
+    threads = setup.threads or cores()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = setup.threads or cores()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other stages need the cores
@@ -66,4 +79,6 @@ def open_network(bundle: Bundle, precision: str, setup: Setup) -> OnnxRuntimeEng
         raise EngineError(f"ONNX Runtime cannot load the model {bundle.manifest.name}: {cause}") from cause
     ends = [end.name for end in (*session.get_inputs(), *session.get_outputs())]
     check_ends(ends, f"the network of the model {bundle.manifest.name}")
-    return OnnxRuntimeEngine(session, f"onnxruntime {ort.__version__} {precision}")
+    batch = min(threads, _MOST_CALLS)
+    callers = ThreadPoolExecutor(batch, thread_name_prefix="onnxruntime")
+    return OnnxRuntimeEngine(session, f"onnxruntime {ort.__version__} {precision}", batch, callers)
