@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from station.contract.analysis import Scale
-from station.contract.bundle import Bundle, GoldenResult, prove, read_bundle, write_bundle
+from station.contract.bundle import Bundle, GoldenResult, read_bundle, write_bundle
 from station.contract.errors import BundleError, EngineError, PlanMissing, SettingsError
 from station.contract.manifest import Manifest, NetworkScale
 from station.database.records import StoredModel
@@ -17,7 +17,7 @@ from station.engines import Engine, Option, Setup, open_engine
 from station.selection import (
     REFERENCE_OPTION,
     choose_current,
-    least_cell_dice,
+    prove_engine,
     stale,
     standbys,
     try_all,
@@ -190,7 +190,7 @@ def _proved(bundle: Bundle, option: Option, setup: Setup) -> Loaded:
     """
     engine = open_engine(bundle, option.engine, option.precision, setup)
     if option != REFERENCE_OPTION:
-        prove(bundle, engine, least_cell_dice=least_cell_dice(option.precision))
+        prove_engine(bundle, engine, option.precision)
     return Loaded(bundle.manifest, bundle.sha256, engine)
 
 

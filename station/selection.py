@@ -108,16 +108,13 @@ def try_stale(
 
 
 def try_one(bundle: Bundle, option: Option, setup: Setup, *, waits: bool = True) -> EngineTrial:
-    """One option: proved and timed, refused with the reason, or waiting for its plan where none may be built now.
-
-    Where nothing `waits` for a plan, since it was built just now, a missing one is a refusal as any other.
-    """
+    """One option: proved and timed, refused with the reason, or (where it `waits`) waiting for its plan."""
     blank = EngineTrial(option.engine, option.precision, setup.threads, found(option))
     try:
         if (reason := problem(option)) is not None:
             raise EngineError(reason)
         engine = open_engine(bundle, option.engine, option.precision, setup)
-        golden = prove(bundle, engine, least_cell_dice=least_cell_dice(option.precision))
+        golden = prove_engine(bundle, engine, option.precision)
         return _timed(blank, engine, golden, bundle)
     except PlanMissing as cause:
         return blank if waits else replace(blank, refusal=str(cause))
@@ -125,8 +122,20 @@ def try_one(bundle: Bundle, option: Option, setup: Setup, *, waits: bool = True)
         return replace(blank, refusal=str(cause))
 
 
+def prove_engine(bundle: Bundle, engine: Engine, precision: str) -> tuple[GoldenResult, ...]:
+    """The golden gate, for single tiles and for batches, which may take another way through the engine.
+
+    Raises BundleError where it does not reproduce a golden picture, EngineError where it fails.
+    """
+    least = least_cell_dice(precision)
+    golden = prove(bundle, engine, least_cell_dice=least)
+    if engine.batch > 1:
+        prove(bundle, lambda tiles: engine(tiles.repeat(engine.batch, axis=0))[-1:], least_cell_dice=least)
+    return golden
+
+
 def least_cell_dice(precision: str) -> float:
-    """What the golden gate asks of an engine in this precision; bfloat16 has eight significant bits, as int8 has."""
+    """What the golden gate asks; bfloat16 has eight significant bits, as int8 has."""
     return LEAST_INT8_DICE if precision in ("int8", "bfloat16") else LEAST_GOLDEN_DICE
 
 
@@ -246,7 +255,7 @@ def _try_reference(
     """Its trial, and how the golden pictures came out. Raises BundleError or EngineError where it fails."""
     option = REFERENCE_OPTION
     engine = open_engine(bundle, option.engine, option.precision, setup)
-    golden = prove(bundle, engine)
+    golden = prove_engine(bundle, engine, option.precision)
     blank = EngineTrial(option.engine, option.precision, setup.threads, found(option))
     return _timed(blank, engine, golden, bundle, calls=calls), golden
 

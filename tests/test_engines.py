@@ -115,8 +115,9 @@ def test_what_is_no_batch_of_pictures_is_an_engine_error(engine: Engine, tiles: 
     assert engine(noise_tiles(1, 8, 8)).shape == (1, 8, 8, 3)
 
 
-def test_the_reference_takes_two_at_a_time_where_it_has_two_threads() -> None:
-    batches = [open_engine(tiny_bundle(), setup=Setup(threads=threads)).batch for threads in (1, 2, 8)]
+@pytest.mark.parametrize("name", NAMES)
+def test_two_tiles_at_a_time_are_welcome_where_there_are_two_threads(name: str) -> None:
+    batches = [open_engine(tiny_bundle(), name, setup=Setup(threads=threads)).batch for threads in (1, 2, 8)]
     assert batches == [1, 2, 2]  # more would fill the memory of a small machine
 
 

@@ -6,8 +6,10 @@ import sys
 from dataclasses import replace
 from types import ModuleType
 
+import numpy as np
 import pytest
-from networks import tiny_bundle
+from networks import colour_network, tiny_bundle
+from numpy.typing import NDArray
 from recorders import install
 
 from station.contract.bundle import Bundle
@@ -22,6 +24,7 @@ from station.selection import (
     found,
     least_cell_dice,
     pending,
+    prove_engine,
     stale,
     standbys,
     try_all,
@@ -203,6 +206,20 @@ def test_on_another_processor_its_engines_are_tried_again(monkeypatch: pytest.Mo
         assert stale(trials, bundle, settings) == able
         trials = try_stale(trials, bundle, settings, Setup(threads=1))
         assert stale(trials, bundle, settings) == ()
+
+
+class InBatchesWrong:
+    """As an engine that goes another way for several tiles than for one."""
+
+    name, batch = "hasty 1 float32", 3
+
+    def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return colour_network(tiles if len(tiles) == 1 else np.zeros_like(tiles))
+
+
+def test_an_engine_proves_itself_on_batches_too() -> None:
+    with pytest.raises(BundleError, match="does not prove itself here"):
+        prove_engine(tiny_bundle(), InBatchesWrong(), "float32")
 
 
 def test_half_an_openvino_is_refused_with_the_reason_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 
 from station.contract.bundle import Bundle
 from station.contract.errors import EngineError
-from station.engines import ENGINES, INPUT, Setup, check_ends
+from station.engines import ENGINES, INPUT, Setup, abreast, check_ends, cores
 
 _ERRORS_ONLY = 3
-_MOST_CALLS = 2  # at a time: each holds the activations of its tile, some 100 MB for a field of 1024 x 768 px
 _RUNTIME_ERRORS = (
     ort.capi.onnxruntime_pybind11_state.Fail,
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
@@ -54,11 +52,6 @@ class OnnxRuntimeEngine:
         return np.asarray(probabilities, np.float32)
 
 
-def cores() -> int:
-    """Told to the runtime, since by itself it ties each thread to a core, where it waits for the station's others."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def problem(precision: str) -> str | None:
     """None: it comes with the station and runs on every processor."""
     return None
@@ -66,9 +59,9 @@ def problem(precision: str) -> str | None:
 
 def open_network(bundle: Bundle, precision: str, setup: Setup) -> OnnxRuntimeEngine:
     """Load a network; weights stored as float16 are widened once, by constant folding."""
-    threads = setup.threads or cores()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    # Told, since by itself it ties each thread to a core, where it waits for the station's others.
+    options.intra_op_num_threads = setup.threads or cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other stages need the cores
@@ -79,6 +72,6 @@ def open_network(bundle: Bundle, precision: str, setup: Setup) -> OnnxRuntimeEng
         raise EngineError(f"ONNX Runtime cannot load the model {bundle.manifest.name}: {cause}") from cause
     ends = [end.name for end in (*session.get_inputs(), *session.get_outputs())]
     check_ends(ends, f"the network of the model {bundle.manifest.name}")
-    batch = min(threads, _MOST_CALLS)
+    batch = abreast(setup.threads)
     callers = ThreadPoolExecutor(batch, thread_name_prefix="onnxruntime")
     return OnnxRuntimeEngine(session, f"onnxruntime {ort.__version__} {precision}", batch, callers)
