@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from stores import (
     END,
     START,
@@ -53,6 +53,14 @@ def test_the_migrations_make_the_schema_that_the_tables_describe(store: Store) -
     with open_engine(store.path, read_only=True).connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": differs})
         assert compare_metadata(context, Row.metadata) == []
+
+
+def test_migrations_follow_each_other_by_the_numbers_in_their_names() -> None:
+    """The newest schema and those known are told by the names, without Alembic."""
+    scripts = ScriptDirectory(str(resources.files("station.database") / "migrations"))
+    chain = [*reversed([*scripts.walk_revisions()])]
+    assert [script.revision for script in chain] == [Path(script.path).name[:4] for script in chain]
+    assert chain[-1].revision == schema.newest()
 
 
 PROMISED = {
@@ -94,9 +102,7 @@ def test_a_database_is_copied_before_an_update_and_keeps_its_schema_if_that_brea
     shutil.copytree(str(resources.files("station.database") / "migrations"), folder)
     second = folder / "versions" / f"{NEXT}_second.py"
     second.write_text(SECOND + "    raise RuntimeError('broken')")
-    config = Config()
-    config.set_main_option("script_location", str(folder))
-    monkeypatch.setattr(schema, "_config", lambda: config)
+    monkeypatch.setattr(schema, "_migrations", lambda: folder)
     with pytest.raises(DatabaseError, match=f"has the older schema {NOW}; `station init` or `run` updates it"):
         Store.open_reader(store.path, clock=clock)
     with pytest.raises(RuntimeError, match="broken"):

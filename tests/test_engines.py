@@ -116,12 +116,6 @@ def test_what_is_no_batch_of_pictures_is_an_engine_error(engine: Engine, tiles: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_tiles_at_a_time_are_welcome_where_there_are_two_threads(name: str) -> None:
-    batches = [open_engine(tiny_bundle(), name, setup=Setup(threads=threads)).batch for threads in (1, 2, 8)]
-    assert batches == [1, 2, 2]  # more would fill the memory of a small machine
-
-
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("threads", [0, 1, 2])
 def test_the_number_of_threads_does_not_change_answers(name: str, threads: int) -> None:
     tiles = noise_tiles(1, 64, 64)

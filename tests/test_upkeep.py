@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from alembic import command
 from networks import discs, png, tiny_bundle
 from stations import Bench
 from stores import DAY, START, Clock, analysis, cell, new, refuse, results, rows, wait
@@ -394,11 +393,9 @@ def test_a_damaged_database_is_moved_aside_with_its_log_which_is_never_applied_t
 
 def test_a_lost_database_and_a_backup_of_an_older_schema(database: Path, clock: Clock, tmp_path: Path) -> None:
     old = tmp_path / "old.db"
-    config = schema._config()
     engine = open_engine(old)
     with engine.connect() as connection, connection.begin():
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        schema.migrate_within(connection, "0001")
     engine.dispose()
     bytes_before = old.read_bytes()
     assert restore(old, database, clock=clock).kept is None

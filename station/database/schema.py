@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect
 
 from station.contract.errors import DatabaseError
@@ -49,15 +46,28 @@ def revision(connection: Connection, path: Path) -> str | None:
     Raises DatabaseError for one that a newer package made, or that is not a station's.
     """
     tables = inspect(connection).get_table_names()
-    found = MigrationContext.configure(connection).get_current_revision() if "alembic_version" in tables else None
+    asked = "SELECT version_num FROM alembic_version"
+    found = connection.exec_driver_sql(asked).scalar() if "alembic_version" in tables else None
     if found is None and tables:
         raise DatabaseError(f"{path} is no database of this station: it holds {', '.join(sorted(tables)[:3])}")
-    if found is not None and found not in _known():
+    if found is not None and found not in _all(_migrations()):
         raise DatabaseError(
             f"the database {path} was made by a newer version (schema {found}, this package knows up to {newest()}); "
             "install that version again, or name another file in database.path"
         )
-    return found
+    return None if found is None else str(found)
+
+
+def newest() -> str:
+    """The schema that this package writes."""
+    return _all(_migrations())[-1]
+
+
+@cache
+def _all(migrations: Path) -> list[str]:
+    """Every schema, the oldest first, by the names of the migrations."""
+    names = (file.name for file in (migrations / "versions").iterdir())
+    return sorted(name.partition("_")[0] for name in names if name[0].isdecimal())
 
 
 def _upgrade(connection: Connection, path: Path) -> None:
@@ -66,23 +76,21 @@ def _upgrade(connection: Connection, path: Path) -> None:
         return
     if found is not None:
         verified_copy(path, path.with_name(f"{path.name}.before-{newest()}"))
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    migrate_within(connection)
     if connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         raise DatabaseError(f"the update of {path} would leave rows without their owners; nothing was changed")
 
 
-def newest() -> str:
-    """The schema that this package writes."""
-    return str(ScriptDirectory.from_config(_config()).get_current_head())
+def migrate_within(connection: Connection, schema: str = "head") -> None:
+    """Run the migrations up to a schema, in the transaction of this connection."""
+    from alembic import command  # a fifth of a second, which commands need not wait that change no schema
+    from alembic.config import Config
 
-
-def _known() -> set[str]:
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-
-
-def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(resources.files("station.database") / "migrations"))
-    return config
+    config.set_main_option("script_location", str(_migrations()))
+    config.attributes["connection"] = connection
+    command.upgrade(config, schema)
+
+
+def _migrations() -> Path:
+    return Path(str(resources.files("station.database") / "migrations"))

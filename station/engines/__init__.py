@@ -5,7 +5,6 @@ Each module has `problem(precision)` and `open_network(bundle, precision, setup)
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -33,7 +32,6 @@ _DISTRIBUTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "openvino": ("openvino",),
     "tensorrt": ("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
 }
-_MOST_ABREAST: Final = 2  # each holds its activations, some 100 MB for a field of 1024 x 768 px
 INPUT, OUTPUT = "image", "probabilities"  # the ends of every network
 PRECISIONS: Final = ("float32", "float16", "bfloat16", "int8")
 
@@ -91,16 +89,6 @@ def open_engine(bundle: Bundle, name: str = REFERENCE, precision: str = "float32
     where the bundle does not hold the network that this precision needs.
     """
     return _shelf(Option(name, precision)).open_network(bundle, precision, setup)
-
-
-def cores() -> int:
-    """How many the system lets run at once."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def abreast(threads: int) -> int:
-    """How many tiles a processor's engine works on at a time: with one more the cores wait less for each other."""
-    return min(threads or cores(), _MOST_ABREAST)
 
 
 def check_ends(ends: Sequence[str], network: str = "the network") -> None:
