@@ -6,12 +6,12 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import warm
 from stores import Clock
 
 from station.commission import remember_folder
@@ -41,8 +41,7 @@ def station() -> Command:
     """Calls `station` in a process of its own, as a user would, and gives exit code and output."""
 
     def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "station.cli", *map(str, arguments)]
-        return subprocess.run(line, capture_output=True, text=True, timeout=300, cwd=cwd)
+        return warm.call([*map(str, arguments)], cwd)
 
     return call
 
