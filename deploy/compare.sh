@@ -22,5 +22,7 @@ compare --recipe brief --folds 3 --weights imagenet --backbones mobilenet,mobile
 # Full length, for the best of them.
 compare --recipe station --folds 3 --weights available --backbones mobilenet,mobilenet_v2,resnet18 --losses cross_entropy+dice
 # What a laboratory may expect that brings another microscope, with and without jitter of the stain.
-compare --recipe station --leave-one-set-out --backbones mobilenet_v2 --losses cross_entropy+dice
-compare --recipe "$(dirname "$0")/station-one-stain.toml" --leave-one-set-out --backbones mobilenet_v2 --losses cross_entropy+dice
+for recipe in brief-stains brief-one-stain; do
+    compare --recipe "$(dirname "$0")/$recipe.toml" --leave-one-set-out --weights imagenet --backbones mobilenet_v2 \
+        --losses cross_entropy
+done
