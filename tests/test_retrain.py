@@ -44,7 +44,6 @@ painted_fields = 2
 bn_batches = 6
 """
 Labels = NDArray[np.uint8]
-SWAPPED = np.array([0, 2, 1], np.uint8)  # what a laboratory does that mixes up the two values
 
 
 def trainer(*arguments: object) -> Result:
@@ -65,6 +64,16 @@ def painted(folder: Path, seeds: range, relabelled: Callable[[Labels], Labels] =
             (folder / kind).mkdir(parents=True, exist_ok=True)
             assert cv2.imwrite(str(folder / kind / f"{seed}.png"), shown)
     return folder
+
+
+def around(labels: Labels) -> Labels:
+    """Masks gone wrong: each cell is cytoplasm, and what they call nucleus lies around it, where no model sees one.
+
+    So the old model is bad on them, whatever its training came to, and what learns from them is worse than it.
+    """
+    cells = (labels > 0).astype(np.uint8)
+    wide = cv2.dilate(cells, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (19, 19)))
+    return (2 * wide - cells).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +143,8 @@ def demand_noted(run: RunFolder, new: Bundle) -> None:
 
 
 def test_a_model_that_is_worse_is_kept_but_not_offered(old: Path, tests: Path, tmp_path: Path) -> None:
-    mislabelled = painted(tmp_path / "mislabelled", range(8), lambda labels: SWAPPED[labels])
+    mislabelled = painted(tmp_path / "mislabelled", range(8), around)
     result = retrained(old, mislabelled, tmp_path, TINY, "--test", tests)
-    if run_in(tmp_path).load().best_epoch == 0:
-        pytest.skip("in so few steps nothing was learned that is better than the old model even on such masks")
     assert result.exit_code == 1, result.output
     last = result.output.splitlines()[-1]
     assert "Worse: " in last and "its nucleus Dice is surely lower, by 0." in last
