@@ -323,7 +323,7 @@ def prominent_peaks(outline: NDArray[np.uint8], prominence_px: float) -> int:
     return total - 1
 
 
-@pytest.mark.parametrize("prominence", [0.02, 0.1])
+@pytest.mark.parametrize("prominence", [0.0, 0.02, 0.1])
 @pytest.mark.parametrize("seed", range(8))
 def test_as_many_cells_as_the_relief_has_prominent_peaks(seed: int, prominence: float) -> None:
     rng = np.random.default_rng(seed)
@@ -335,3 +335,8 @@ def test_as_many_cells_as_the_relief_has_prominent_peaks(seed: int, prominence: 
     how = Separation(smoothing=0, prominence=prominence, **nothing_is_too_small)
     found = separate(one_hot(outline * np.uint8(NUCLEUS)), DIAMETER_PX, how)
     assert len(found.boxes) == prominent_peaks(outline, prominence * DIAMETER_PX)
+
+
+def test_a_field_without_any_ground_has_no_cell_whose_middle_could_be_told() -> None:
+    """A lens cap, not a cell as large as the field."""
+    assert separate(one_hot(np.full((120, 160), NUCLEUS, np.uint8)), DIAMETER_PX, Separation()).boxes == ()

@@ -130,6 +130,13 @@ def test_boxes_tile_without_seams(network: tuple[int, int], camera: tuple[int, i
     assert np.abs(tiled - to_camera_scale(source, frame, (0, 0, width, height))).max() <= STEP
 
 
+def test_a_part_of_a_map_gives_what_the_whole_does() -> None:
+    source, frame = network_map(64, 80), frame_between((160, 200), (64, 80))
+    box = (70, 50, 60, 40)
+    part = to_camera_scale(source[17:40, 25:56], frame, box, origin=(25, 17))
+    assert np.abs(part - to_camera_scale(source, frame, box)).max() <= STEP
+
+
 def test_a_ramp_stays_a_ramp_and_its_ends_go_on() -> None:
     ramp = np.tile(np.arange(20, dtype=np.float32), (4, 1))
     wide = to_camera_scale(ramp, frame_between((8, 80), (4, 20)), (0, 0, 80, 8))

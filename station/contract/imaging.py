@@ -98,18 +98,19 @@ def without_padding(padded: NDArray[_T], frame: Frame) -> NDArray[_T]:
 
 
 def to_camera_scale(
-    network_map: NDArray[np.float32], frame: Frame, box: tuple[int, int, int, int]
+    network_map: NDArray[np.float32], frame: Frame, box: tuple[int, int, int, int], origin: tuple[int, int] = (0, 0)
 ) -> NDArray[np.float32]:
     """The part (x, y, w, h) at camera scale of a map [network_height, network_width(, C)], resampled bilinearly.
+
+    The map may be a part itself, whose first pixel is the whole map's (x, y) = `origin`.
 
     Only the box is ever made, so memory is bounded by it. Pixel centres lie at half-integers on both scales, as in
     `cv2.resize`; beyond the border the outermost value is continued.
     """
     x, y, w, h = box
     down, across = frame.factors
-    to_source = np.array(
-        [[across, 0.0, (x + 0.5) * across - 0.5], [0.0, down, (y + 0.5) * down - 0.5]], dtype=np.float64
-    )
+    left, top = (x + 0.5) * across - 0.5 - origin[0], (y + 0.5) * down - 0.5 - origin[1]
+    to_source = np.array([[across, 0.0, left], [0.0, down, top]], dtype=np.float64)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     resampled = cv2.warpAffine(network_map, to_source, (w, h), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(resampled, dtype=np.float32)
