@@ -25,7 +25,7 @@ from station.contract.cells import encode, encode_narrow
 from station.contract.decoding import decode
 from station.contract.errors import ImageError, Unreadable
 from station.contract.headers import read_header
-from station.contract.imaging import RGB, Probabilities
+from station.contract.imaging import RGB, Probabilities, stay_in_one_thread
 from station.contract.manifest import Manifest
 from station.engines import Engine
 from station.room import Room
@@ -138,6 +138,7 @@ class _Work:
 
 class _Flow:
     def __init__(self, scale_of: ScaleOf, manifest: Manifest, engine: Engine, max_megapixels: float) -> None:
+        stay_in_one_thread()  # pictures are worked on side by side
         self._scale_of, self._manifest, self._engine = scale_of, manifest, engine
         self._max_megapixels = max_megapixels
         self._most = _BESIDE + 2 * engine.batch  # one batch in the network, one waiting before it

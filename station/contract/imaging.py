@@ -41,6 +41,11 @@ class Frame:
         return self.network_height / self.height, self.network_width / self.width
 
 
+def stay_in_one_thread() -> None:
+    """Let OpenCV work in the thread that calls it, in this process: its own threads spin while they wait."""
+    cv2.setNumThreads(1)
+
+
 def frame_for(height: int, width: int, cell_diameter_px: float, scale: NetworkScale) -> Frame:
     """The frame of a height x width picture whose cells measure `cell_diameter_px` at camera scale.
 
