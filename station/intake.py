@@ -22,6 +22,7 @@ from station.contract.imaging import RGB
 from station.database.records import FileStamp, KnownFile, NewImage
 from station.database.store import Store
 from station.deaths import Deaths
+from station.known import Known
 from station.lookout import Lookout
 from station.recent import Recent
 from station.vitals import clocks_differ
@@ -99,7 +100,7 @@ class Intake:
         self._clock, self._monotonic = clock, monotonic
         self._files_per_tick = files_per_tick
         self._settling = Settling(settle_seconds)
-        self._known: dict[str, KnownFile] = {}
+        self._known = Known(store, monotonic)
         self._pauses, self._deaths = Pauses(), deaths or Deaths(None)
         self.recent = Recent()
 
@@ -147,7 +148,7 @@ class Intake:
             return
         self._record(listing)
         if reload:
-            self._known = self._store.known_files()
+            self._known.read_again()
         self._settling.see(dict(self._undecided(listing)), now)
 
     def _record(self, listing: Listing) -> None:
@@ -158,7 +159,7 @@ class Intake:
     def _undecided(self, listing: Listing) -> Iterator[tuple[str, FileStamp]]:
         now = self._clock()
         for path, stamp in listing.files.items():
-            known = self._known.get(as_stored(path))
+            known = self._known.of(path)
             if known is None or known.stamp != stamp or known.status == "waiting" or self._due(known, now):
                 yield path, stamp
 
@@ -256,7 +257,7 @@ class Intake:
         return Outcome(path, "quarantined", reason)
 
     def _remember(self, path: str, stamp: FileStamp, status: str, again: datetime | None = None) -> None:
-        self._known[as_stored(path)] = KnownFile(as_stored(path), stamp, status, again)
+        self._known.note(path, stamp, status, again)
         if status == "waiting":
             self._settling.hold(path, STALLED_SECONDS)
         else:
@@ -280,7 +281,7 @@ class Intake:
         return TickResult(taken, waiting, quarantined, self._lookout.problem(), gone, moving, max(0.0, due))
 
     def _is(self, path: str, status: str) -> bool:
-        known = self._known.get(as_stored(path))
+        known = self._known.of(path)
         return known is not None and known.status == status and known.stamp == self._settling.stamp(path)
 
 

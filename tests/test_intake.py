@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -26,10 +27,11 @@ from watchdog.observers import Observer
 
 from station import intake
 from station.bell import Bell
-from station.database.records import MOST_DEATHS
+from station.database.records import MOST_DEATHS, KnownFile
 from station.database.store import Store
 from station.deaths import Deaths
 from station.intake import Intake, TickResult
+from station.known import READING_SHARE
 from station.lookout import MOST_UNHEARD, POLL_SECONDS
 from station.watching import FolderGone, Settling, look, scan
 
@@ -333,6 +335,26 @@ def test_a_refused_file_with_new_content_is_taken(bench: Bench) -> None:
 
 
 # Identity is the content
+
+
+def test_many_known_files_are_not_read_from_the_database_at_every_look(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_files, read_at = bench.store.known_files, list[float]()
+
+    def slowly() -> dict[str, KnownFile]:
+        bench.clock.seconds += 4
+        read_at.append(bench.clock.seconds)
+        return known_files()
+
+    monkeypatch.setattr(bench.store, "known_files", slowly)
+    bench.start()
+    for number in range(20):
+        (bench.folder / f"{number}.bmp").write_bytes(picture(number))
+        bench.settled()
+        assert len(bench.hashes()) == number + 1
+    pauses = [later - earlier for earlier, later in pairwise(read_at)]
+    assert len(pauses) >= 2 and min(pauses) >= READING_SHARE * 4
 
 
 def test_a_known_file_is_not_opened_again_not_even_after_a_restart(bench: Bench) -> None:
