@@ -21,12 +21,12 @@ from typing import Self, TypeAlias
 import numpy as np
 
 from station.contract.analysis import Analysis, Prepared, Scale, finish, prepare
-from station.contract.cells import encode, encode_narrow
 from station.contract.decoding import decode
 from station.contract.errors import ImageError, Unreadable
 from station.contract.headers import read_header
 from station.contract.imaging import RGB, Probabilities, stay_in_one_thread
 from station.contract.manifest import Manifest
+from station.contract.masks import encode, encode_narrow
 from station.engines import Engine
 from station.room import Room
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from station.contract.analysis import Analysis, Scale, ScaleSource, analyse
 from station.contract.bundle import LEAST_INT8_DICE, LEAST_NUCLEUS_DICE, cell_dice
-from station.contract.cells import decode_mask
 from station.contract.decoding import decode
 from station.contract.errors import ImageError, StationError
 from station.contract.manifest import NUCLEUS
+from station.contract.masks import decode_mask
 from station.database.records import History, StoredAnalysis, StoredModel
 from station.database.store import Store
 from station.originals import original

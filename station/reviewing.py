@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from station.contract.cells import Cell, decode_mask, encode, encode_narrow
+from station.contract.cells import Cell
 from station.contract.corrections import (
     Accept,
     Correction,
@@ -23,6 +23,7 @@ from station.contract.corrections import (
 from station.contract.decoding import decode
 from station.contract.errors import CorrectionError, ImageError
 from station.contract.imaging import RGB
+from station.contract.masks import decode_mask, encode, encode_narrow
 from station.contract.redraw import Masks, apply, changed_cells
 from station.database.records import History, StoredCell, StoredCorrection
 from station.database.review_records import NewCorrection, Reviewed, ReviewedCell, Seen, by

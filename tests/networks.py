@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from station.contract.analysis import Scale, analyse
 from station.contract.bundle import MODEL_CARD, Bundle, bundle_of, sha256_of
-from station.contract.cells import encode
 from station.contract.imaging import RGB
 from station.contract.manifest import CYTOPLASM, NUCLEUS, Golden, Manifest, NetworkFile, NetworkScale, Provenance
+from station.contract.masks import encode
 
 Disc: TypeAlias = tuple[float, float, float, float]  # x, y, radius, radius of the nucleus (0: none), px
 

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from station.commission import PSEUDONYM_SALT, remember_folder
-from station.contract.cells import Cell, encode, measure
+from station.contract.cells import Cell, measure
+from station.contract.masks import encode
 from station.database.records import AnalysisRecord, FileStamp, NewImage, StoredCell
 from station.database.store import Store
 from station.demo.smear import SmearField, SmearRecipe, paint

@@ -24,9 +24,9 @@ from station.bench.soak import slope, soak
 from station.bench.stand import Stand, stand_in
 from station.contract.analysis import Scale, analyse, prepare
 from station.contract.bundle import read_bundle, write_bundle
-from station.contract.cells import decode_mask
 from station.contract.decoding import decode
 from station.contract.errors import BundleError, EngineError
+from station.contract.masks import decode_mask
 from station.demo.camera import encode_bmp
 from station.demo.smear import SmearRecipe, paint
 from station.engines import Option, open_engine, options

@@ -28,9 +28,9 @@ from station.contract.bundle import (
     sha256_of,
     write_bundle,
 )
-from station.contract.cells import encode
 from station.contract.errors import BundleError, EngineError
 from station.contract.manifest import Manifest, NetworkFile, NetworkScale, Separation
+from station.contract.masks import encode
 
 WEIGHTS_FILE = "weights.keras"
 HASHED = (NETWORK_FILE, WEIGHTS_FILE, "golden/01.png", "golden/01.labels.png", "golden/02.cells.png")

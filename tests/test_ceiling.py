@@ -12,8 +12,8 @@ import pytest
 from conftest import SHARED
 from numpy.typing import NDArray
 
-from station.contract.cells import LabelImage
 from station.contract.imaging import RGB
+from station.contract.masks import LabelImage
 from trainer.datasets import open_dataset
 from trainer.datasets.samples import Sample
 from trainer.evaluate import confusion, region_score

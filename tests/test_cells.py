@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from skimage.morphology import local_maxima, reconstruction
 
 from station.contract.bundle import cell_dice
-from station.contract.cells import Drawing, decode_mask, draw, encode, encode_narrow, measure, separate
+from station.contract.cells import Drawing, draw, measure
 from station.contract.errors import ImageError
 from station.contract.imaging import Frame, frame_for, to_camera_scale
 from station.contract.manifest import BACKGROUND, NUCLEUS, NetworkScale, Separation
+from station.contract.masks import decode_mask, encode, encode_narrow
+from station.contract.separation import separate
 from station.demo.smear import paint, random_recipe
 
 DIAMETER_PX = 48.0

@@ -16,8 +16,8 @@ from unets import noise, record_of
 
 from station.contract.analysis import Scale, analyse
 from station.contract.bundle import cell_dice, read_bundle, write_bundle
-from station.contract.cells import decode_mask
 from station.contract.imaging import RGB
+from station.contract.masks import decode_mask
 from station.engines import open_engine
 from trainer.backbones import BACKBONES, backbone
 from trainer.conversion import to_onnx, with_float16_weights

@@ -20,7 +20,7 @@ from stations import Bench
 from stores import HOUR, START, Clock, analysis, leased, new, rows, wait
 
 from station.cli import main
-from station.contract.cells import decode_mask, encode
+from station.contract.masks import decode_mask, encode
 from station.database.records import FileStamp, NewImage
 from station.database.store import Store
 from station.ledger import Reconciliation, pruned_before, reconcile, strangers

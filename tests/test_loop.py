@@ -16,8 +16,8 @@ from stations import START, Bench
 import station.cli
 import trainer.cli
 from station.contract.bundle import read_bundle
-from station.contract.cells import encode
 from station.contract.corrections import AddCell
+from station.contract.masks import encode
 from station.database.review_records import Slide
 from station.reports import summarise
 from station.reports.day import detailed

@@ -19,7 +19,6 @@ from stores import START, Clock, analysis, new, results, rows
 
 from station.cli import main
 from station.contract.analysis import Scale, analyse
-from station.contract.cells import encode, encode_narrow
 from station.contract.corrections import (
     Accept,
     AddCell,
@@ -35,6 +34,7 @@ from station.contract.corrections import (
 )
 from station.contract.errors import CorrectionError
 from station.contract.flags import REVIEW
+from station.contract.masks import encode, encode_narrow
 from station.database.gallery import Sieve
 from station.database.records import NewImage
 from station.database.review_records import NewCorrection, Reviewed, Seen

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import InstanceImage, LabelImage
 from station.contract.imaging import RGB
 from station.contract.manifest import BACKGROUND, NUCLEUS
+from station.contract.masks import InstanceImage, LabelImage
 from trainer.cutouts import Cutout, Ground
 
 MOST_CELLS: Final = 15

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.contract.analysis import Network, Scale, analyse, find, prepare
-from station.contract.cells import InstanceImage
 from station.contract.manifest import Manifest
+from station.contract.masks import InstanceImage
 from station.contract.scale import estimate
 from station.demo.smear import SmearRecipe, paint, random_recipe
 from trainer.composites import Composite, compose

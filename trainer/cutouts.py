@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import LabelImage
 from station.contract.imaging import RGB
 from station.contract.manifest import BACKGROUND, NUCLEUS
+from station.contract.masks import LabelImage
 from trainer.datasets.samples import DataError, Sample
 
 _MARGIN = 0.12  # of ground kept around a cell, cell diameters: there the feather fades out

@@ -11,8 +11,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from station.contract.cells import LabelImage
 from station.contract.imaging import RGB
+from station.contract.masks import LabelImage
 from trainer.composites import Variety, compose
 from trainer.cutouts import stock
 from trainer.datasets.encodings import INDEXED

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.contract.analysis import Network, Scale, analyse
-from station.contract.cells import LabelImage
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB
 from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS, Manifest
+from station.contract.masks import LabelImage
 from trainer.datasets.samples import DataError, Sample
 
 REGIONS: Mapping[str, tuple[int, ...]] = {

@@ -25,11 +25,11 @@ from station.contract.bundle import (
     sha256_of,
     write_bundle,
 )
-from station.contract.cells import encode
 from station.contract.decoding import decode
 from station.contract.errors import StationError
 from station.contract.imaging import RGB
 from station.contract.manifest import Golden, Manifest, NetworkFile
+from station.contract.masks import encode
 from station.demo.smear import demo_fields, paint
 from station.engines import open_engine
 from trainer.backbones import backbone

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import LabelImage
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB, frame_for, resized
 from station.contract.manifest import BACKGROUND, CLASSES
+from station.contract.masks import LabelImage
 from station.demo.smear import paint, random_recipe
 from trainer.composites import MOST_CELLS, Variety, compose
 from trainer.cutouts import Cutout, Ground, stock

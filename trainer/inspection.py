@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import LabelImage
 from station.contract.imaging import RGB
 from station.contract.manifest import BACKGROUND, CLASSES, CYTOPLASM, NUCLEUS
+from station.contract.masks import LabelImage
 from trainer.datasets import list_dataset
 from trainer.datasets.pairing import Finding
 from trainer.datasets.samples import DataError, Sample, cell_diameters, content_of, read_image, split_table

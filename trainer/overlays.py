@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 
 from station.contract.analysis import Network, Scale, analyse
-from station.contract.cells import LabelImage
 from station.contract.errors import StationError
 from station.contract.imaging import RGB
 from station.contract.manifest import NUCLEUS, Manifest
+from station.contract.masks import LabelImage
 from station.contract.overlay import CELL_COLOUR, NUCLEUS_COLOUR
 from trainer.backbones import backbone
 from trainer.datasets.samples import Sample

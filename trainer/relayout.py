@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from station.contract.cells import encode
+from station.contract.masks import encode
 from trainer.datasets import open_dataset
 from trainer.datasets.samples import DataError, Sample
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.contract.analysis import Separate
-from station.contract.cells import Instances, separate
 from station.contract.imaging import Probabilities, distances
 from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS, Separation
+from station.contract.separation import Instances, separate
 
 _RIM = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))  # as far as the station's own reach beyond their outline
 _LOBES_APART = 0.12  # cell diameters of cytoplasm between two lobes of one nucleus

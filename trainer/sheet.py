@@ -10,8 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from station.contract.cells import Drawing, LabelImage, measure
+from station.contract.cells import Drawing, measure
 from station.contract.imaging import RGB
+from station.contract.masks import LabelImage
 from station.contract.overlay import overlay
 from trainer.datasets.samples import DataError, Sample, read_image
 

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from station.contract.analysis import Analysis, Network, Scale, analyse
-from station.contract.cells import LabelImage
 from station.contract.decoding import decode
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB
 from station.contract.manifest import CLASSES, Manifest
+from station.contract.masks import LabelImage
 from station.contract.scale import estimate
 from trainer.composites import Composite
 from trainer.datasets.samples import DataError, Sample

@@ -15,8 +15,9 @@ from station.bench.flow import Lap
 from station.bench.rows import Agreement
 from station.contract.analysis import Scale, analyse, finish, prepare
 from station.contract.bundle import Bundle, cell_dice
-from station.contract.cells import Drawing, decode_mask, encode, encode_narrow
+from station.contract.cells import Drawing
 from station.contract.manifest import Manifest
+from station.contract.masks import decode_mask, encode, encode_narrow
 from station.engines import REFERENCE, Engine, Setup, open_engine
 from station.pipeline import load
 

@@ -17,8 +17,8 @@ from rich.table import Column, Table
 from station.calibration import known_scale
 from station.cli.context import CellDiameter, degraded, progress, reading, settings_of, show
 from station.contract.analysis import Scale
-from station.contract.cells import encode
 from station.contract.errors import StationError
+from station.contract.masks import encode
 from station.contract.overlay import overlay_png
 from station.contract.scale import estimate
 from station.pipeline import Failure, Result, ScaleOf, analyse_files

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import Drawing, Instances, draw, separate
+from station.contract.cells import Drawing, draw
 from station.contract.doubts import doubted, of_picture, unclear_area
 from station.contract.errors import EngineError
 from station.contract.imaging import (
@@ -24,6 +24,7 @@ from station.contract.imaging import (
 )
 from station.contract.manifest import Manifest, Separation
 from station.contract.quality import measure_quality, stain_distance
+from station.contract.separation import Instances, separate
 
 # [N, H, W, 3] uint8 RGB -> [N, H, W, 3] float32 class probabilities. Keras, ONNX Runtime, a lambda in a test.
 Network: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from station.contract.analysis import Network, Scale, analyse
-from station.contract.cells import decode_mask
 from station.contract.decoding import decode
 from station.contract.errors import BundleError, StationError
 from station.contract.manifest import BACKGROUND, NUCLEUS, Golden, Manifest
+from station.contract.masks import decode_mask
 
 MANIFEST = "manifest.json"
 MODEL_CARD = "MODEL_CARD.md"

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import InstanceImage, LabelImage
 from station.contract.manifest import NUCLEUS
+from station.contract.masks import InstanceImage, LabelImage
 
 Box: TypeAlias = tuple[int, int, int, int]  # x, y, width, height, px
 

@@ -12,11 +12,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from station.contract.cells import Cell, Drawing, Instances
+from station.contract.cells import Cell, Drawing
 from station.contract.flags import REVIEW
 from station.contract.imaging import Probabilities
 from station.contract.manifest import BACKGROUND, Reference
 from station.contract.quality import Quality
+from station.contract.separation import Instances
 
 _LEAST_SIZE, _MOST_SIZE = 0.45, 2.0  # of a whole cell, cell diameters
 _CROWDED = 0.4  # share of the field that cells cover

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import LabelImage, Window
 from station.contract.imaging import RGB
 from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS
+from station.contract.masks import LabelImage
+from station.contract.separation import Window
 
 _REACH = 1.3  # told radii: who points beside the middle still gets the whole cell
 _SEEN = 3.0  # told radii: so much around it shows what plasma and red cells look like

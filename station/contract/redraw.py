@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import Cell, InstanceImage, LabelImage, measure
+from station.contract.cells import Cell, measure
 from station.contract.corrections import (
     MOST_ID,
     AddCell,
@@ -26,6 +26,7 @@ from station.contract.corrections import (
 from station.contract.errors import CorrectionError
 from station.contract.imaging import RGB, distances
 from station.contract.manifest import BACKGROUND
+from station.contract.masks import InstanceImage, LabelImage
 from station.contract.outline import outline
 
 Masks: TypeAlias = tuple[LabelImage, InstanceImage]

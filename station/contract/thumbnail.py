@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import InstanceImage, LabelImage
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB
 from station.contract.manifest import NUCLEUS
+from station.contract.masks import InstanceImage, LabelImage
 from station.contract.overlay import CELL_COLOUR, NUCLEUS_COLOUR
 
 Box: TypeAlias = tuple[int, int, int, int]  # x, y, width, height, px

@@ -18,10 +18,10 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import InstanceImage, LabelImage
 from station.contract.errors import StationError
 from station.contract.imaging import RGB
 from station.contract.manifest import NUCLEUS
+from station.contract.masks import InstanceImage, LabelImage
 from station.database.review_records import Reviewed, ReviewedCell
 
 FORMATS = ("training", "qupath", "csv", "coco", "tiff", "imagej")

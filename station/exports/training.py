@@ -11,8 +11,8 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from station.contract.cells import encode
 from station.contract.decoding import encode_png
+from station.contract.masks import encode
 from station.exports import Item, Needs
 from station.exports.folders import copy_into
 from station.printing import defused

@@ -7,10 +7,10 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from station.contract.cells import decode_mask
 from station.contract.decoding import decode
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB
+from station.contract.masks import decode_mask
 from station.contract.thumbnail import Masks, cell_jpeg, field_jpeg
 from station.database.daily import Field, FieldCell
 from station.database.store import Store

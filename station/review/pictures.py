@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from station.contract.cells import decode_mask
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB
+from station.contract.masks import decode_mask
 from station.contract.thumbnail import Masks, field_jpeg
 from station.database.records import History
 from station.database.review_records import Reviewed

@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import LabelImage
 from station.contract.errors import StationError
 from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS
+from station.contract.masks import LabelImage
 
 Mask: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]  # [H, W] grey or [H, W, 3] RGB
 Value: TypeAlias = tuple[int, ...]  # (grey,) or (red, green, blue)

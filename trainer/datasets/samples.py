@@ -12,12 +12,12 @@ from typing import Final, Literal, cast
 import cv2
 import numpy as np
 
-from station.contract.cells import LabelImage
 from station.contract.decoding import decode
 from station.contract.errors import StationError
 from station.contract.headers import read_header
 from station.contract.imaging import RGB
 from station.contract.manifest import BACKGROUND, CLASSES, CYTOPLASM, NUCLEUS
+from station.contract.masks import LabelImage
 from trainer.datasets.encodings import Encoding, Mask, MaskError
 
 ROLES: Final = ("train", "val", "test")
