@@ -141,8 +141,9 @@ def _median(counts: NDArray[np.int64]) -> float:
 
 
 def _colour(colours: RGB) -> float:
-    few = colours[::2, ::2]
-    return float(np.percentile(few.max(axis=-1) - few.min(axis=-1), _MOST_COLOURED) / 255.0)
+    red, green, blue = (colours[::2, ::2, channel] for channel in range(3))  # along the short axis `max` is slow
+    apart = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return float(np.percentile(apart, _MOST_COLOURED) / 255.0)
 
 
 def _clipped(colours: RGB, cells: NDArray[np.bool_]) -> float:
