@@ -53,7 +53,7 @@ def load_model(path: Path, settings: EngineSettings, trouble: Callable[[str], No
 
     Raises BundleError or EngineError naming file and cause.
     """
-    bundle = read_bundle(path)
+    bundle = read_bundle(path, weights=False)
     option = choose_current((), bundle, settings)
     setup = Setup(threads=settings.threads, build=False)
     return opened(bundle, (option, *standbys((), option, settings)), setup, trouble)
@@ -164,10 +164,13 @@ def try_again(
         store.keep_trials(model.sha256, try_stale(trials, bundle, settings, setup, step=step))
 
 
-def active_bundle(model: StoredModel) -> Bundle:
-    """The file of the active model, verified. Raises BundleError with the ways out where it is damaged or gone."""
+def active_bundle(model: StoredModel, *, weights: bool = False) -> Bundle:
+    """The file of the active model, verified as far as it is read; see `read_bundle` for `weights`.
+
+    Raises BundleError with the ways out where it is damaged or gone.
+    """
     try:
-        bundle = read_bundle(Path(model.path))
+        bundle = read_bundle(Path(model.path), weights=weights)
         if bundle.sha256 != model.sha256:
             raise BundleError(f"{model.path} is not the bundle that proved itself here")
         return bundle

@@ -74,6 +74,16 @@ def test_a_written_bundle_comes_back_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["b.zip"]
 
 
+def test_weights_are_left_unread_where_nobody_retrains(written: Callable[[Mapping[str, bytes]], Path]) -> None:
+    bundle = whole_bundle()
+    path = written(dict(bundle.files) | {WEIGHTS_FILE: b"damaged"})
+    found = read_bundle(path, weights=False)
+    assert found.files == {name: data for name, data in bundle.files.items() if name != WEIGHTS_FILE}
+    assert (found.manifest, found.sha256) == (bundle.manifest, bundle.sha256)
+    with pytest.raises(BundleError, match=f"damaged: {WEIGHTS_FILE}"):
+        read_bundle(path)
+
+
 def test_zip_and_folder_are_the_same_bundle(written: Callable[[Mapping[str, bytes]], Path]) -> None:
     bundle = whole_bundle()
     assert read_bundle(written(bundle.files)) == bundle

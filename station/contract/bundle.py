@@ -7,9 +7,10 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -37,7 +38,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # one fixed time, so that equal content gives an
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle in memory: every file that the manifest names is present and has its hash."""
+    """A verified bundle in memory: every file that the manifest names has its hash, and is there if it was read."""
 
     manifest: Manifest
     files: Mapping[str, bytes]
@@ -63,26 +64,35 @@ class GoldenResult:
     nucleus_dice: float
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: Path, *, weights: bool = True) -> Bundle:
     """A bundle from a `.zip` or a folder.
 
+    Without `weights` those to retrain from stay unread, which take as long as a network and serve no station.
     Raises BundleError naming the file and the cause: missing, no archive, a member outside, a changed byte, an unknown
     key in the manifest.
     """
-    files = _folder_files(path) if path.is_dir() else _zip_files(path)
+    with _members(path) as members:
+        if MANIFEST not in members:
+            raise BundleError(f"{path} is not a model bundle: it has no {MANIFEST}")
+        manifest = _manifest(path, members[MANIFEST]())
+        unread = {manifest.weights.file} if manifest.weights and not weights else set()
+        files = {name: read() for name, read in members.items() if name not in unread}
+    for name, digest in _named_hashes(manifest).items():
+        if name not in unread:
+            _check(path, files, name, digest)
+    return Bundle(manifest, files, sha256_of(files[MANIFEST]))
+
+
+def _manifest(path: Path, written: bytes) -> Manifest:
     try:
-        manifest = Manifest.model_validate_json(files[MANIFEST])
-    except KeyError as cause:
-        raise BundleError(f"{path} is not a model bundle: it has no {MANIFEST}") from cause
+        manifest = Manifest.model_validate_json(written)
     except ValidationError as cause:
         first = cause.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(f"{path}: {MANIFEST}: {where}: {first['msg']}") from cause
     if not manifest.networks:
         raise BundleError(f"{path}: the manifest names no network")
-    for name, digest in _named_hashes(manifest).items():
-        _check(path, files, name, digest)
-    return Bundle(manifest, files, sha256_of(files[MANIFEST]))
+    return manifest
 
 
 def bundle_of(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
@@ -177,32 +187,37 @@ def _check(path: Path, files: Mapping[str, bytes], name: str, digest: str) -> No
         raise BundleError(f"{path} is damaged: {name} does not have the hash that the manifest names; copy it again")
 
 
-def _zip_files(path: Path) -> dict[str, bytes]:
+@contextmanager
+def _members(path: Path) -> Iterator[Mapping[str, Callable[[], bytes]]]:
+    """How each file of a bundle is read, by its name. What fails meanwhile becomes a BundleError."""
     try:
-        data = path.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            _refuse_strange(path, [(entry.filename, entry.file_size) for entry in entries])
-            return {entry.filename: _inflated(archive, entry) for entry in entries}
+        if path.is_dir():
+            yield _in_folder(path)
+        else:
+            with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+                yield _in_archive(path, archive)
     except OSError as cause:
         raise BundleError(f"the model bundle {path} cannot be read ({cause.strerror or cause})") from cause
     except _DAMAGE as cause:
         raise BundleError(f"{path} is damaged or no model bundle ({cause}); copy it again") from cause
 
 
+def _in_archive(path: Path, archive: zipfile.ZipFile) -> dict[str, Callable[[], bytes]]:
+    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    _refuse_strange(path, [(entry.filename, entry.file_size) for entry in entries])
+    return {entry.filename: partial(_inflated, archive, entry) for entry in entries}
+
+
+def _in_folder(path: Path) -> dict[str, Callable[[], bytes]]:
+    found = {member.relative_to(path).as_posix(): member for member in path.rglob("*") if member.is_file()}
+    _refuse_strange(path, [(name, member.stat().st_size) for name, member in found.items()])
+    return {name: member.read_bytes for name, member in found.items()}
+
+
 def _inflated(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     """A member, never longer than its entry claims: `ZipFile.read` would inflate whatever comes."""
     with archive.open(entry) as member:
         return member.read(entry.file_size)
-
-
-def _folder_files(path: Path) -> dict[str, bytes]:
-    members = {member.relative_to(path).as_posix(): member for member in path.rglob("*") if member.is_file()}
-    try:
-        _refuse_strange(path, [(name, member.stat().st_size) for name, member in members.items()])
-        return {name: member.read_bytes() for name, member in members.items()}
-    except OSError as cause:
-        raise BundleError(f"the model bundle {path} cannot be read ({cause.strerror or cause})") from cause
 
 
 def _refuse_strange(path: Path, sizes: Sequence[tuple[str, int]]) -> None:

@@ -21,7 +21,7 @@ def examine_model(model: StoredModel | None) -> Finding:
     if model is None:
         return Finding("model", "fault", "no model is active", "`station model install BUNDLE` gives one")
     try:
-        manifest = active_bundle(model).manifest
+        manifest = active_bundle(model, weights=True).manifest
     except BundleError as cause:
         return Finding("model", "fault", str(cause))
     sentence = f"the model {model.name} ({model.sha256[:12]}) is as it was when it reproduced its golden pictures"

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bundle, precision, plans = Path(words[0]), words[1], Path(words[2])
     os.nice(_NICER)
     try:
-        order = order_for(read_bundle(bundle), precision, load_library(), load_cuda().gpu())
+        order = order_for(read_bundle(bundle, weights=False), precision, load_library(), load_cuda().gpu())
         plan_for(plans, order.key, lambda: build(order, plans, report=_print_progress))
     except StationError as cause:
         print(cause, file=sys.stderr)
