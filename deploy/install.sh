@@ -168,7 +168,7 @@ upgrade() {
     link current "$new"
     remove_others "$new" "$old"
     [ -n "$dry" ] || echo "installed: $prefix/current/bin/station ($new)${old:+; back to $old: $0 --roll-back}"
-    [ -n "$service" ] || restart "$way_back"
+    [ -n "$service" ] || restart "$(way_back)"
 }
 roll_back() {
     old=$(in_use)
@@ -177,7 +177,7 @@ roll_back() {
     link current "$before"
     link previous "$old"
     # Before the service starts: where the database is refused, it does not, and this is what helps.
-    echo "in use: $before. It refuses a database that $old has brought to a newer schema. Then, with the service stopped,"
+    echo "${dry:+would be }in use: $before. It refuses a database that $old has brought to a newer schema. Then, with the service stopped,"
     echo "station restore the copy that was made before: station.db.before-SCHEMA beside the database (see README)."
     restart "; if the log says that a newer version made the database, restore the copy that is named above"
 }
@@ -186,7 +186,9 @@ roll_back() {
 
 units=/etc/systemd/system
 unstartable="the service does not start: journalctl -u station"
-way_back="; the version before: $0 --roll-back"
+way_back() { # where there is one
+    [ ! -L "$prefix/previous" ] || echo "; the version before: $0 --roll-back"
+}
 shipped() { # what lies in systemd/, relative
     (cd "$source/systemd" && find . -type f) | sed -n '/\(service\|timer\|conf\)$/s|^\./||p' | LC_ALL=C sort
 }
@@ -246,7 +248,7 @@ install_service() {
         echo "then: sudo systemctl start station.service $(shipped | grep 'timer$' | tr '\n' ' ')"
     elif is_booted; then
         # shellcheck disable=SC2046
-        systemd "${changed:+re}start" station.service $(shipped | grep 'timer$') || fail "$unstartable$way_back"
+        systemd "${changed:+re}start" station.service $(shipped | grep 'timer$') || fail "$unstartable$(way_back)"
     fi
 }
 remove_units() {

@@ -200,6 +200,20 @@ def test_who_rolls_back_is_told_of_the_copy_before_a_service_that_may_refuse_the
     assert machine.version() == "1.0"
 
 
+def test_a_way_back_is_named_where_there_is_one(machine: Machine) -> None:
+    machine.units.mkdir(parents=True)
+    (machine.units / DAEMON).write_text(f"ExecStart={machine.prefix}/current/bin/station run\n")
+    programs = program(machine.folder / "bin/id", "echo 0").parent
+    program(programs / "systemctl", "exit 1")
+    first, second = (booted(machine, "--offline", machine.wheels(one), path=programs) for one in ("1.0", "2.0"))
+    assert (first.returncode, second.returncode) == (1, 1)
+    assert first.stderr.strip().endswith("the service does not start: journalctl -u station")
+    assert "--roll-back" in second.stderr
+    before = everything_below(machine.prefix)
+    assert "would be in use: versions/1.0-" in machine.install("--dry-run", "--roll-back")
+    assert everything_below(machine.prefix) == before
+
+
 @pytest.mark.parametrize(
     ("program", "needs", "told"),
     [
