@@ -169,7 +169,7 @@ def test_without_one_event_every_file_is_a_row_within_one_rescan(tmp_path: Path)
         for number in range(files):
             (bench.folder / f"{number:05d}.png").write_bytes(picture(number, "png", 48, 48))
         began = bench.bell.seconds
-        for _ in range(10 + files // 10):  # passes
+        for _ in range(10 + files // 4):  # passes
             tick = intake.tick()
             if _rows_of(bench) == files:
                 break
