@@ -177,8 +177,9 @@ roll_back() {
     link current "$before"
     link previous "$old"
     # Before the service starts: where the database is refused, it does not, and this is what helps.
-    echo "${dry:+would be }in use: $before. It refuses a database that $old has brought to a newer schema. Then, with the service stopped,"
-    echo "station restore the copy that was made before: station.db.before-SCHEMA beside the database (see README)."
+    echo "${dry:+would be }in use: $before. It refuses a database that $old has brought to a newer schema."
+    echo "Then, with the service stopped, station restore the copy that was made before:"
+    echo "station.db.before-SCHEMA beside the database (see README)."
     restart "; if the log says that a newer version made the database, restore the copy that is named above"
 }
 

@@ -21,6 +21,7 @@ Disc: TypeAlias = tuple[float, float, float, float]  # x, y, radius, radius of t
 DIAMETER_PX = 60.0  # of the cells in the golden pictures, at camera scale
 NETWORK_DIAMETER_PX = 40.0
 NETWORK_FILE = "network.onnx"
+WEIGHTS_FILE = "weights.keras"
 
 # RGB of background, cytoplasm, nucleus. Each pixel goes to the nearest of the three.
 COLOURS = np.array([[236, 226, 220], [168, 150, 214], [86, 44, 132]], np.uint8)
@@ -125,6 +126,14 @@ def tiny_bundle(name: str = "tiny", network: bytes | None = None) -> Bundle:
         files |= made
     networks = (NetworkFile(file=NETWORK_FILE, precision="float32", sha256=sha256_of(onnx_bytes)),)
     return bundle_of(manifest.model_copy(update={"networks": networks, "golden": tuple(golden)}), files)
+
+
+def whole_bundle() -> Bundle:
+    """One with every kind of member."""
+    bundle, weights = tiny_bundle(), b"weights to train on from"
+    entry = NetworkFile(file=WEIGHTS_FILE, precision="float16", sha256=sha256_of(weights))
+    manifest = bundle.manifest.model_copy(update={"weights": entry})
+    return bundle_of(manifest, dict(bundle.files) | {WEIGHTS_FILE: weights})
 
 
 def _golden(stem: str, image: RGB, manifest: Manifest) -> tuple[Golden, dict[str, bytes]]:

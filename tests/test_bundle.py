@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import NETWORK_FILE, colour_network, tiny_bundle, tiny_manifest, tiny_onnx
+from networks import NETWORK_FILE, WEIGHTS_FILE, colour_network, tiny_bundle, tiny_manifest, tiny_onnx, whole_bundle
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -29,19 +29,10 @@ from station.contract.bundle import (
     write_bundle,
 )
 from station.contract.errors import BundleError, EngineError
-from station.contract.manifest import Manifest, NetworkFile, NetworkScale, Separation
+from station.contract.manifest import Manifest, NetworkScale, Separation
 from station.contract.masks import encode
 
-WEIGHTS_FILE = "weights.keras"
 HASHED = (NETWORK_FILE, WEIGHTS_FILE, "golden/01.png", "golden/01.labels.png", "golden/02.cells.png")
-
-
-def whole_bundle() -> Bundle:
-    """One with every kind of member."""
-    bundle, weights = tiny_bundle(), b"weights to train on from"
-    entry = NetworkFile(file=WEIGHTS_FILE, precision="float16", sha256=sha256_of(weights))
-    manifest = bundle.manifest.model_copy(update={"weights": entry})
-    return bundle_of(manifest, dict(bundle.files) | {WEIGHTS_FILE: weights})
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:

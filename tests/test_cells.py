@@ -8,16 +8,14 @@ import math
 import cv2
 import numpy as np
 import pytest
-from networks import Disc, disc_labels, discs, one_hot, png
+from networks import Disc, disc_labels, one_hot
 from numpy.typing import NDArray
-from skimage.morphology import local_maxima, reconstruction
 
 from station.contract.bundle import cell_dice
 from station.contract.cells import Drawing, draw, measure
-from station.contract.errors import ImageError
 from station.contract.imaging import Frame, frame_for, to_camera_scale
 from station.contract.manifest import BACKGROUND, NUCLEUS, NetworkScale, Separation
-from station.contract.masks import decode_mask, encode, encode_narrow
+from station.contract.masks import decode_mask, encode
 from station.contract.separation import separate
 from station.demo.smear import paint, random_recipe
 
@@ -275,70 +273,8 @@ def test_the_confidence_is_the_mean_probability_of_the_winning_class() -> None:
     assert cell.confidence == pytest.approx(mean, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-@pytest.mark.parametrize("shape", [(1, 1), (7, 300), (64, 64)])
-def test_masks_come_back_from_png_as_they_were(kind: type[np.generic], shape: tuple[int, int]) -> None:
-    mask = np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape, kind, endpoint=True)
-    back = decode_mask(encode(mask))
-    assert back.dtype == kind
-    assert np.array_equal(back, mask)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"not a mask", encode(disc_labels(90, 90, [(45, 45, 30, 9)]))[:-40], png(discs(8, 8))],
-    ids=["empty", "text", "cut", "colour"],
-)
-def test_what_is_no_mask_is_refused(data: bytes) -> None:
-    with pytest.raises(ImageError, match="is not a mask"):
-        decode_mask(data)
-
-
 def test_what_is_separated_by_a_threshold_is_drawn_by_it() -> None:
     labels = disc_labels(100, 100, [(50, 50, 24, 14)])
     unsure = np.array([[1, 0, 0], [0.6, 0.4, 0], [0.6, 0, 0.4]], np.float32)[labels]
     found = separate(unsure, DIAMETER_PX, Separation(foreground=0.3))
     assert len(draw(unsure, found, camera_is_network(100, 100)).measured) == 1
-
-
-def test_a_mask_is_never_read_from_a_lossy_file() -> None:
-    with pytest.raises(ImageError):
-        decode_mask(cv2.imencode(".jpg", np.full((20, 20), 2, np.uint8))[1].tobytes())
-
-
-@pytest.mark.parametrize(("most", "kind"), [(0, np.uint8), (255, np.uint8), (256, np.uint16)])
-def test_ids_are_kept_in_as_few_bits_as_they_need(most: int, kind: type[np.generic]) -> None:
-    cells = np.array([[0, most], [0, 0]], np.uint16)
-    back = decode_mask(encode_narrow(cells))
-    assert back.dtype == kind
-    assert np.array_equal(back, cells)
-
-
-def prominent_peaks(outline: NDArray[np.uint8], prominence_px: float) -> int:
-    """By the definition: regional maxima of the whole relief, lowered and reconstructed, component by component."""
-    total, components = cv2.connectedComponents(outline, connectivity=8)
-    for component in range(1, total):
-        own = (components == component).astype(np.uint8)
-        relief = cv2.distanceTransform(own, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        peaks = local_maxima(reconstruction(relief - np.float32(prominence_px), relief)) & (own > 0)
-        total += cv2.connectedComponents(peaks.astype(np.uint8), connectivity=8)[0] - 2
-    return total - 1
-
-
-@pytest.mark.parametrize("prominence", [0.0, 0.02, 0.1])
-@pytest.mark.parametrize("seed", range(8))
-def test_as_many_cells_as_the_relief_has_prominent_peaks(seed: int, prominence: float) -> None:
-    rng = np.random.default_rng(seed)
-    outline = np.zeros((160, 200), np.uint8)
-    for _ in range(9):
-        centre, axes = (int(rng.integers(200)), int(rng.integers(160))), rng.integers(6, 32, 2).tolist()
-        cv2.ellipse(outline, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
-    nothing_is_too_small = {"min_area": 0, "min_nucleus": 0, "min_area_at_edge": 0, "min_nucleus_at_edge": 0}
-    how = Separation(smoothing=0, prominence=prominence, **nothing_is_too_small)
-    found = separate(one_hot(outline * np.uint8(NUCLEUS)), DIAMETER_PX, how)
-    assert len(found.boxes) == prominent_peaks(outline, prominence * DIAMETER_PX)
-
-
-def test_a_field_without_any_ground_has_no_cell_whose_middle_could_be_told() -> None:
-    """A lens cap, not a cell as large as the field."""
-    assert separate(one_hot(np.full((120, 160), NUCLEUS, np.uint8)), DIAMETER_PX, Separation()).boxes == ()

@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from click.testing import CliRunner, Result
-from networks import tiny_bundle
+from networks import WEIGHTS_FILE, tiny_bundle, whole_bundle
 from stores import DAY, HOUR, START, Clock, analysis, new, refuse, wait
 
 from station.cli import main
-from station.contract.bundle import write_bundle
+from station.contract.bundle import Bundle, write_bundle
 from station.database.lock import RunLock, holder
 from station.database.records import EngineTrial, FileStamp
 from station.database.store import Store
@@ -383,6 +383,18 @@ def test_an_engine_whose_plan_is_being_built_is_waited_for() -> None:
     found = list(examine_engines((REFERENCE, EngineTrial("tensorrt", "float16", 1, "tensorrt 10")), settings, None))
     assert [finding.verdict for finding in found] == ["warning", "warning"]
     assert (found[0].advice, found[1].advice) == ("", "the running station builds it, and counts on")
+
+
+def test_a_model_is_read_whole_with_the_weights_that_no_station_needs(
+    store: Store, settings: Settings, tmp_path: Path
+) -> None:
+    whole = whole_bundle()
+    write_bundle(tmp_path / "whole.zip", whole)
+    model, _ = install(tmp_path / "whole.zip", store, tmp_path / "models", settings.engine)
+    store.activate_model(model.model_id)
+    write_bundle(Path(model.path), Bundle(whole.manifest, dict(whole.files) | {WEIGHTS_FILE: b"x"}, whole.sha256))
+    (finding,) = asked(store, settings, "model")
+    assert finding.verdict == "fault" and f"damaged: {WEIGHTS_FILE}" in finding.sentence
 
 
 def test_without_a_model_nothing_is_counted(store: Store, settings: Settings) -> None:
