@@ -161,6 +161,12 @@ def test_without_manifest_it_is_no_bundle(written: Callable[[Mapping[str, bytes]
         read_bundle(written({NETWORK_FILE: tiny_onnx()}))
 
 
+USUAL = dict.fromkeys(("stain", "focus", "contrast", "clipped", "confidence", "unclear"), 1.0) | {
+    "brightness": [0, 1],
+    "stains": [{"dataset": "a", "mean": [0.5] * 6, "precision": [[1.0]]}],
+}
+
+
 def manifest_with(**changes: object) -> bytes:
     return json.dumps(json.loads(whole_bundle().files[MANIFEST]) | changes).encode()
 
@@ -173,7 +179,15 @@ def manifest_with(**changes: object) -> bytes:
         (manifest_with(format_version=2), "format_version: Input should be 1"),
         (manifest_with(name="../name"), "name: String should match"),
         (manifest_with(weights={"file": "../../x", "precision": "int8", "sha256": "0" * 64}), "leaves the bundle"),
+        (
+            manifest_with(classes=["background", "lymphocyte"], threshold=0.7),
+            "the model tells background, lymphocyte apart, this station background, cytoplasm and nucleus; install",
+        ),
+        (manifest_with(classes="cells"), "the model tells cells apart, this station background, cytoplasm and nucleus"),
         (manifest_with(networks=[]), "names no network"),
+        (manifest_with(separation={"smoothing": 1e4}), "separation.smoothing: Input should be less than or equal to 1"),
+        (manifest_with(separation={"prominence": 2}), "separation.prominence: Input should be less than or equal to 1"),
+        (manifest_with(reference=USUAL), "reference.stains.0.precision.0: Tuple should have at least 6"),
         (b"{", "Invalid JSON"),
         (b"", "Invalid JSON"),
     ],

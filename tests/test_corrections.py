@@ -156,6 +156,23 @@ def test_two_cells_that_were_taken_for_one_are_split_at_the_waist() -> None:
         assert dice(cells == number, disc_labels(H, W, [disc]) > 0) > 0.97
 
 
+def test_points_anywhere_in_two_nuclei_part_the_cells_that_were_painted() -> None:
+    """People click into cells, not on their middles: no part is a sliver, and nearly all are the cells."""
+    rng, alike = np.random.default_rng(0), []
+    for seed in range(6):
+        field = paint(SmearRecipe(480, 360, 80.0, wbc=2, touching_pairs=1, seed=seed))
+        truth, labels = np.asarray(field.instances), np.asarray(field.labels)
+        joined = (truth > 0).astype(np.uint16)
+        for _ in range(6):
+            places = [rng.choice(np.argwhere((truth == cell) & (labels == 2))) for cell in (1, 2)]
+            points = tuple((float(column), float(row)) for row, column in places)
+            _, cells = apply(labels, joined, SplitCell(1, points), None, 80.0)
+            parts = [cells == cells[tuple(place)] for place in places]
+            assert min(part.sum() for part in parts) > 0.2 * (truth > 0).sum()
+            alike.append(min(dice(part, truth == cell) for part, cell in zip(parts, (1, 2), strict=True)))
+    assert np.mean(np.array(alike) > 0.85) > 0.9
+
+
 def test_every_part_keeps_its_point_however_near_they_lie() -> None:
     points = ((40.0, 60.0), (41.0, 60.0), (40.0, 61.0), (59.9, 60.9))
     _, cells = after(masks(*TOUCHING, joined=True), SplitCell(1, points))

@@ -115,6 +115,187 @@ def test_alpha_is_dropped() -> None:
     np.testing.assert_array_equal(decode(data), picture())
 
 
+@pytest.mark.parametrize("alpha", [0, 128, 255])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_an_alpha_that_is_not_in_the_colours_leaves_them_as_they_are(order: str, alpha: int) -> None:
+    """In frames of 32 bits the fourth byte often holds nothing."""
+    pixels = np.dstack([picture(), np.full(picture().shape[:2], alpha, np.uint8)])
+    data = tiff_file(pixels, photometric="rgb", extrasamples=["unassalpha"], byteorder=order)
+    assert np.array_equal(decode(data), picture())
+
+
+PACKINGS = {
+    "lzw": {"compression": "tiff_lzw"},
+    "lzw with differences": {"compression": "tiff_lzw", "tiffinfo": {317: 2}},
+    "deflate": {"compression": "tiff_adobe_deflate"},
+    "packbits": {"compression": "packbits"},
+}
+
+
+def field(height: int = 300, width: int = 401, channels: int = 3) -> NDArray[np.uint8]:
+    """[H, W, 3] smooth colours with noise, as a camera's."""
+    rows, columns = np.mgrid[:height, :width]
+    waves = [120 + 60 * np.sin(rows / (9 + k)) * np.cos(columns / (13 + k)) for k in range(channels)]
+    noisy = np.stack(waves, axis=-1) + np.random.default_rng(3).normal(0, 4, (height, width, channels))
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("pixels", ["field", "flat", "noise", "row"])
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_packed_tiffs_of_several_writers_are_whole(packing: str, pixels: str) -> None:
+    made = {
+        "field": field(),
+        "flat": np.full((500, 700, 3), 7, np.uint8),
+        "noise": np.random.default_rng(1).integers(0, 256, (301, 203, 3), np.uint8),
+        "row": field(1, 5000),
+    }[pixels]
+    codes = {"lzw": 5, "lzw with differences": 5, "deflate": 8, "packbits": 32773}
+    theirs = pillow_file(Image.fromarray(made), "tiff", **PACKINGS[packing])
+    told = [cv2.IMWRITE_TIFF_COMPRESSION, codes[packing], cv2.IMWRITE_TIFF_PREDICTOR, 2 if "diff" in packing else 1]
+    ours = cv2.imencode(".tif", made[..., ::-1], told)[1].tobytes()
+    for data in (theirs, ours):
+        assert np.array_equal(decode(data), made)
+    assert decode(pillow_file(Image.fromarray(made[..., 0]), "tiff", **PACKINGS[packing])).shape == made.shape
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"tile": (64, 48)},
+        {"predictor": True},
+        {"rowsperstrip": 7},
+        {"planarconfig": "separate"},
+        {"byteorder": ">"},
+        {"bigtiff": True},
+        {"tile": (64, 48), "predictor": True},
+    ],
+    ids=str,
+)
+def test_deflated_tiffs_of_any_shape_are_whole(told: dict[str, object]) -> None:
+    made = field()
+    laid = np.moveaxis(made, 2, 0).copy() if "planarconfig" in told else made
+    assert np.array_equal(decode(tiff_file(laid, photometric="rgb", compression="zlib", **told)), made)
+    if "planarconfig" not in told:
+        deep = laid.astype(np.uint16) * 257
+        assert np.array_equal(decode(tiff_file(deep, photometric="rgb", compression="zlib", **told)), made)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_hole_in_a_packed_tiff_is_no_picture_with_bands(packing: str) -> None:
+    """The decoder would show what it could unpack, and the bands would be counted."""
+    data = pillow_file(Image.fromarray(field()), "tiff", **PACKINGS[packing])
+    for at in np.random.default_rng(2).integers(1000, len(data) - 2500, 20):
+        holed = data[:at] + bytes(1000) + data[at + 1000 :]
+        with pytest.raises(ImageError, match=r"is damaged: strip or tile [0-9]+ of its TIFF does not hold its"):
+            decode(holed)
+
+
+# How a TIFF is laid -> bytes of a value and the number of strips or tiles that its picture takes.
+LAID: dict[str, tuple[dict[str, object], int, int]] = {
+    "strips": ({"rowsperstrip": 50}, 1, 6),
+    "16 bit": ({"rowsperstrip": 50}, 2, 6),
+    "deflate": ({"rowsperstrip": 50, "compression": "zlib"}, 1, 6),
+    "tiles": ({"tile": (64, 48)}, 1, 45),
+    "16 bit tiles": ({"tile": (64, 48)}, 2, 45),
+    "planes": ({"rowsperstrip": 300, "planarconfig": "separate"}, 1, 3),
+}
+
+
+def laid_out(kind: str) -> tuple[bytearray, NDArray[np.uint8]]:
+    """A TIFF and its picture."""
+    told, deep, _ = LAID[kind]
+    made = field()
+    pixels = made if deep == 1 else made.astype(np.uint16) * 257
+    pixels = np.moveaxis(pixels, 2, 0).copy() if "planarconfig" in told else pixels
+    return bytearray(tiff_file(pixels, photometric="rgb", **told)), made
+
+
+def entries(data: bytearray) -> dict[int, int]:
+    """Tag -> position of its entry in the first directory."""
+    first = struct.unpack_from("<I", data, 4)[0]
+    places = range(first + 2, first + 2 + 12 * struct.unpack_from("<H", data, first)[0], 12)
+    return {struct.unpack_from("<H", data, at)[0]: at for at in places}
+
+
+@pytest.mark.parametrize("tables", [("starts",), ("lengths",), ("starts", "lengths")], ids=" and ".join)
+@pytest.mark.parametrize("kind", LAID)
+def test_a_tiff_that_lists_too_few_strips_is_no_picture(kind: str, tables: tuple[str, ...]) -> None:
+    """The decoder would leave those rows black, or show the strip before once more."""
+    data, made = laid_out(kind)
+    assert np.array_equal(decode(bytes(data)), made)
+    tags = {"starts": 324, "lengths": 325} if "tile" in kind else {"starts": 273, "lengths": 279}
+    for table in tables:
+        at = entries(data)[tags[table]] + 4
+        count = struct.unpack_from("<I", data, at)[0]
+        assert count == LAID[kind][2]
+        struct.pack_into("<I", data, at, count - 2)
+    with pytest.raises(ImageError, match=r"is damaged: its TIFF lists|is complete but cannot be decoded"):
+        decode(bytes(data))
+
+
+@pytest.mark.parametrize("kind", ["strips", "16 bit"])
+def test_a_strip_that_is_shorter_than_its_rows_is_no_picture(kind: str) -> None:
+    data, _ = laid_out(kind)
+    entry = entries(data)[279]
+    layout = {3: "<H", 4: "<I"}[struct.unpack_from("<H", data, entry + 2)[0]]
+    at = struct.unpack_from("<I", data, entry + 8)[0] + 2 * struct.calcsize(layout)
+    struct.pack_into(layout, data, at, struct.unpack_from(layout, data, at)[0] // 2)
+    with pytest.raises(ImageError, match="is damaged: strip or tile 2 of its TIFF does not hold its"):
+        decode(bytes(data))
+
+
+def test_lengths_that_the_decoder_reckons_itself_are_no_damage() -> None:
+    """As some writers leave them: it takes the distance to the next strip where the first two differ."""
+    data, made = laid_out("strips")
+    entry = entries(data)[279]
+    layout = {3: "<H", 4: "<I"}[struct.unpack_from("<H", data, entry + 2)[0]]
+    at = struct.unpack_from("<I", data, entry + 8)[0]
+    for number in range(6):
+        struct.pack_into(layout, data, at + number * struct.calcsize(layout), 100 + number)
+    assert np.array_equal(decode(bytes(data)), made)
+
+
+def test_a_flipped_bit_of_a_deflated_tiff_is_found() -> None:
+    data = pillow_file(Image.fromarray(field()), "tiff", compression="tiff_adobe_deflate")
+    for at in np.random.default_rng(4).integers(1000, len(data) - 1500, 20):
+        with pytest.raises(ImageError, match="damaged"):
+            decode(data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :])
+
+
+def masked(order: tuple[int, int, int], kind: int, bits: int = 32) -> bytes:
+    """A BMP of one colour whose masks say which bits are red, green and blue."""
+    header = struct.pack("<IiiHHIIiiII", kind, 2, 2, 1, bits, 3, 2 * 2 * bits // 8, 0, 0, 0, 0)
+    masks = struct.pack("<III", *order) + bytes(max(0, kind - 52))
+    value = sum((channel * mask // 255) & mask for channel, mask in zip(RED, order, strict=True))
+    at = 14 + len(header) + len(masks)
+    pixels = value.to_bytes(bits // 8, "little") * 4
+    return b"BM" + struct.pack("<IHHI", at + len(pixels), 0, 0, at) + header + masks + pixels
+
+
+def test_a_bmp_whose_masks_the_decoder_does_not_read_is_refused() -> None:
+    usual, turned = (0xFF0000, 0xFF00, 0xFF), (0xFF, 0xFF00, 0xFF0000)
+    for kind in (40, 52, 56, 108, 124):
+        assert decode(masked(usual, kind))[0, 0].tolist() == list(RED)
+    for kind in (56, 108, 124):
+        assert decode(masked(turned, kind))[0, 0].tolist() == list(RED)
+    for kind in (40, 52):
+        with pytest.raises(ImageError, match="holds 32-bit colours in an order of its own; export 24 bits a pixel"):
+            decode(masked(turned, kind))
+    narrow = (0xF800, 0x7E0, 0x1F)
+    assert np.abs(decode(masked(narrow, 40, 16))[0, 0].astype(int) - RED).max() <= 8
+    for kind in (56, 124):
+        with pytest.raises(ImageError, match=f"16-bit colours behind a BMP header of {kind} bytes; export 24"):
+            decode(masked(narrow, kind, 16))
+
+
+def test_pixels_do_not_begin_within_the_header() -> None:
+    data = LOSSLESS["bmp"]
+    for at in (0, 14, 53):
+        with pytest.raises(ImageError, match="its pixels would begin within its BMP header"):
+            decode(data[:10] + struct.pack("<I", at) + data[14:])
+
+
 def test_float_tiff_is_refused_with_the_way_out() -> None:
     with pytest.raises(ImageError, match="32-bit floating point values; export 8 or 16 bits"):
         decode(tiff_file(picture().astype(np.float32), photometric="rgb"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -48,6 +49,29 @@ NAMES = [option.engine for option in EXACT]
 @pytest.fixture(scope="module", params=EXACT, ids=str)
 def engine(request: pytest.FixtureRequest) -> Engine:
     return open_engine(tiny_bundle(), request.param.engine, request.param.precision)
+
+
+LARGE_THEN_SMALL = """
+import numpy as np
+from station.contract.bundle import read_bundle
+from station.engines import open_engine
+from station.registry import starter_path
+
+def megabytes(word):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(word)) // 1024
+
+engine = open_engine(read_bundle(starter_path(), weights=False))
+engine(np.zeros((1, 256, 256, 3), np.uint8))
+before = megabytes("VmRSS")
+engine(np.zeros((1, 1056, 1056, 3), np.uint8))
+print(before, megabytes("VmHWM"), megabytes("VmRSS"))
+"""
+
+
+def test_the_room_that_a_large_picture_took_is_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE_THEN_SMALL], capture_output=True, text=True, check=True)
+    before, most, after = map(int, done.stdout.split())
+    assert after - before < 0.4 * (most - before)
 
 
 def test_the_reference_is_among_those_that_run_everywhere() -> None:
@@ -221,3 +245,19 @@ def test_the_plain_loop_that_the_station_is_held_against_runs_on_as_many_threads
     open_engine(tiny_bundle(), REFERENCE, setup=Setup(threads=threads))
     onnx_predict(tiny_onnx(), threads)
     assert told[0] == told[1] > 0
+
+
+@pytest.mark.parametrize("module", ["station.engines.onnxruntime", "station.naive", "trainer.precisions"])
+def test_the_runtime_keeps_nothing_to_send_to_its_maker(tmp_path: Path, module: str) -> None:
+    """What it would send lies in the user's cache until it is sent, with a number for the device."""
+    (tmp_path / "network.onnx").write_bytes(tiny_onnx())
+    home = tmp_path / "home"
+    home.mkdir()
+    silent = ("CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS")
+    around = {name: value for name, value in os.environ.items() if name not in silent}
+    around |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    code = f"import sys, {module}; import onnxruntime; onnxruntime.InferenceSession(sys.argv[1])"
+    line = [sys.executable, "-c", code, str(tmp_path / "network.onnx")]
+    told = subprocess.run(line, env=around, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert [path for path in home.rglob("*") if path.is_file()] == []

@@ -71,6 +71,13 @@ def test_the_limit_is_the_number_of_pixels_of_the_network() -> None:
         frame_for(side + 2, side + 2, 64, SCALE)
 
 
+@pytest.mark.parametrize("height, width", [(1, 1_000_000), (1_000_000, 1), (3, 300_000)])
+def test_the_limit_holds_for_what_a_narrow_picture_is_padded_to(height: int, width: int) -> None:
+    with pytest.raises(ImageError, match="too large for its cells"):
+        frame_for(height, width, 64, SCALE)
+    assert frame_for(max(1, height // 10), max(1, width // 10), 64, SCALE).padded_height % 32 == 0
+
+
 def test_the_picture_is_averaged_down_and_keeps_its_colours() -> None:
     picture = discs(240, 320, [(160, 120, 80, 60)])
     frame = frame_for(240, 320, 160, SCALE)

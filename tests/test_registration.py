@@ -98,6 +98,19 @@ def test_dust_on_the_sensor_is_no_place_of_the_slide() -> None:
     assert compared(taken(ground.astype(np.uint8), 1), taken(ground.astype(np.uint8), 2)) is None
 
 
+@pytest.mark.parametrize("radius", [380, 500, 560])
+@pytest.mark.parametrize("density", [0.0, 0.1, 1.0])
+def test_the_black_around_a_round_field_of_view_is_no_place_of_the_slide(radius: int, density: float) -> None:
+    rows, columns = np.mgrid[:768, :1024]
+    black = np.hypot(rows - 384, columns - 512) > radius
+    fields = []
+    for seed in range(5):
+        image = paint(SmearRecipe(wbc=3, red_cells=density, seed=seed)).image.copy()
+        image[black] = 10
+        fields.append(trace(fingerprint(taken(image, seed))))
+    assert [shared_area(*pair) for pair in combinations(fields, 2)] == [None] * 10
+
+
 def test_fields_of_unequal_size_are_not_compared() -> None:
     assert compared(window(0, 0), window(0, 0)[:400]) is None
 

@@ -6,6 +6,7 @@ them for all nine encoders.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -38,6 +39,7 @@ if importlib.util.find_spec("tensorrt"):
 
 GPU = Gpu("NVIDIA RTX A2000", "8.6", 12 << 30)
 MIB = 1 << 20
+TARGETS = 32  # the byte of a plan of RTX that says which GPUs it is for, as RTX 1.7 writes it
 # The real builder, in a process that believes to have a GPU.
 PRETENDING = (
     "from recorders import pretend_gpu; pretend_gpu();"
@@ -134,11 +136,49 @@ def test_the_library_tells_how_far_it_is(library: Library) -> None:
     assert told == sorted(set(told)) and told[-1] == 100 and len(told) > 3
 
 
+def test_ctrl_c_ends_a_build_and_is_no_reason_against_the_gpu(library: Library) -> None:
+    """The library swallows what its callbacks raise, and calls the build cancelled."""
+
+    def interrupted(_percent: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        serialized_plan(library, tiny_onnx(), profiles_for(tiny_bundle().manifest.scale), 256 * MIB, report=interrupted)
+
+
+def test_a_plan_for_a_turing_card_is_for_that_card(starter: Bundle, library: Library) -> None:
+    """By default RTX builds for compute capability 8.0 and later, and an older card would refuse every plan."""
+    profiles, onnx = profiles_for(starter.manifest.scale), starter.network("float32")
+    turing = serialized_plan(library, onnx, profiles, 4096 * MIB, capability="7.5")
+    ampere = serialized_plan(library, tiny_onnx(), profiles, 256 * MIB, capability="8.6")
+    assert (turing[TARGETS], ampere[TARGETS]) == (0b1, 0b1111110)
+
+
 @pytest.mark.parametrize("damage", [b"", b"this is no network", tiny_onnx()[:-30]], ids=["empty", "text", "cut"])
 def test_a_network_that_cannot_be_loaded_is_one_sentence(library: Library, damage: bytes) -> None:
     with pytest.raises(EngineError, match=r"^tensorrt-rtx [\d.]+ cannot load the model broken: .") as told:
         plan_of(tiny_bundle("broken", damage), "float32", library)
     assert "\n" not in str(told.value)
+
+
+def test_no_garbage_is_collected_while_the_library_may_hold_its_lock(library: Library) -> None:
+    """A builder in the traceback of an earlier failure, collected within a call of the log, waited for ever."""
+    seen: list[bool] = []
+
+    class Watched(Library):
+        def log(self) -> Any:
+            class Watching(type(Library.log(self))):  # type: ignore[misc]
+                def log(self, severity: Any, msg: str) -> None:
+                    seen.append(gc.isenabled())
+
+            return Watching()
+
+    watched = Watched(library.trt, library.name, library.version)
+    plan_of(tiny_bundle(), "float32", watched)
+    assert seen and not any(seen) and gc.isenabled()
+    with pytest.raises(EngineError):
+        plan_of(tiny_bundle("broken", b""), "float32", watched)
+    assert not any(seen) and gc.isenabled()
 
 
 def test_an_unknown_operator_is_named(library: Library) -> None:

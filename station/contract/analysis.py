@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from station.contract.cells import Drawing, draw
 from station.contract.doubts import doubted, of_picture, unclear_area
-from station.contract.errors import EngineError
+from station.contract.errors import NotFinite
 from station.contract.imaging import (
     RGB,
     Frame,
@@ -103,10 +103,10 @@ def prepare(image: RGB, scale: Scale, manifest: Manifest) -> Prepared:
 def find(prepared: Prepared, probabilities: Probabilities, manifest: Manifest, separate: Separate = separate) -> Found:
     """The cells alone; `separate` may be another way to tell them apart.
 
-    Raises EngineError on NaN or infinity: a broken engine must not pass for an empty field.
+    Raises NotFinite on NaN or infinity: a broken engine must not pass for an empty field.
     """
     if not math.isfinite(float(probabilities.sum())):
-        raise EngineError("the network answered with numbers that are not finite")
+        raise NotFinite("the network answered with numbers that are not finite")
     inside = without_padding(probabilities, prepared.frame)
     diameter_px = network_diameter(prepared.scale.cell_diameter_px, prepared.frame, manifest.scale)
     instances = separate(inside, diameter_px, manifest.separation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import lzma
 import zipfile
 import zlib
@@ -19,8 +20,9 @@ from pydantic import ValidationError
 
 from station.contract.analysis import Network, Scale, analyse
 from station.contract.decoding import decode
+from station.contract.durable import flush
 from station.contract.errors import BundleError, StationError
-from station.contract.manifest import BACKGROUND, NUCLEUS, Golden, Manifest
+from station.contract.manifest import BACKGROUND, CLASSES, NUCLEUS, Golden, Manifest
 from station.contract.masks import decode_mask
 
 MANIFEST = "manifest.json"
@@ -87,12 +89,24 @@ def _manifest(path: Path, written: bytes) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(written)
     except ValidationError as cause:
+        if any(error["loc"][:1] == ("classes",) for error in cause.errors()):
+            raise BundleError(f"{path}: {MANIFEST}: {_other_classes(written)}") from cause
         first = cause.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(f"{path}: {MANIFEST}: {where}: {first['msg']}") from cause
     if not manifest.networks:
         raise BundleError(f"{path}: the manifest names no network")
     return manifest
+
+
+def _other_classes(written: bytes) -> str:
+    """Of a manifest that can be read but for its classes: what its model tells apart, and what a station counts by."""
+    told = json.loads(written)["classes"]
+    *first, last = CLASSES
+    return (
+        f"the model tells {', '.join(map(str, told)) if isinstance(told, list) else told} apart, this station "
+        f"{', '.join(first)} and {last}; install a model that was trained on these, in this order (`trainer fit`)"
+    )
 
 
 def bundle_of(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
@@ -114,7 +128,9 @@ def write_bundle(path: Path, bundle: Bundle, *, compact: bool = False) -> None:
                 by_lzma = compact and len(bundle.files[name]) > _LARGE
                 entry.compress_type = zipfile.ZIP_LZMA if by_lzma else zipfile.ZIP_DEFLATED
                 archive.writestr(entry, bundle.files[name])
+        flush(temporary)  # a database will say that it is there
         temporary.replace(path)
+        flush(path.parent)
     except OSError as cause:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

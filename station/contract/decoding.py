@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import cv2
@@ -10,9 +11,13 @@ from numpy.typing import NDArray
 
 from station.contract.errors import ImageError, TooLarge
 from station.contract.headers import Header, read_header
+from station.contract.strips import check_packing
+from station.contract.tiff import open_tiff
 
 # EXIF rotation applied, grey and palettes spread to three channels, alpha dropped, 16 bits kept.
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+
+_EXTRA_SAMPLES, _SHORT, _UNSPECIFIED, _UNASSOCIATED = 338, 3, 0, 2  # TIFF 6.0: a tag, its type, two of its values
 
 # By the full range and never by the brightest pixel, so that a dark picture stays dark: round(v / 257).
 _TO_8_BIT = ((np.arange(65_536) + 128) // 257).astype(np.uint8)
@@ -49,12 +54,28 @@ def _check_size(header: Header, max_megapixels: float) -> None:
 def _decoded(data: bytes, header: Header) -> NDArray[Any]:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it writes to stderr what is raised here
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
+        picture = cv2.imdecode(np.frombuffer(_as_meant(data, header), np.uint8), _FLAGS)
     except cv2.error as error:
         raise _undecodable(header) from error
     if picture is None:
         raise _undecodable(header)
+    if header.format == "tiff":
+        check_packing(data)
     return picture
+
+
+def _as_meant(data: bytes, header: Header) -> bytes | bytearray:
+    """The bytes for a decoder that multiplies the colours of an 8-bit TIFF by an alpha that is not in them."""
+    if header.format != "tiff":
+        return data
+    tiff = open_tiff(data)
+    page = tiff.directories()[0]
+    extra = page.get(_EXTRA_SAMPLES)
+    if extra is None or (extra.kind, extra.count, tiff.number(extra)) != (_SHORT, 1, _UNASSOCIATED):
+        return data
+    changed = bytearray(data)
+    struct.pack_into(tiff.order + "H", changed, extra.at, _UNSPECIFIED)
+    return changed
 
 
 def _undecodable(header: Header) -> ImageError:

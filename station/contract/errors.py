@@ -7,6 +7,7 @@ StationError            a sentence for the person at the microscope; the command
 │   └── Unreadable      the system does not give its bytes: a share may have dropped
 ├── BundleError         a model bundle is damaged, or does not fit
 ├── EngineError         the runtime cannot load or run a network
+│   ├── NotFinite       it did, and answered with NaN or infinity
 │   └── PlanMissing     it could, after minutes of building a plan for this GPU
 ├── DatabaseError       the database cannot be opened, is newer, or is held by another station
 ├── CorrectionError     a correction or a signature makes no sense on the image as it is now; nothing was written
@@ -44,6 +45,10 @@ class BundleError(StationError):
 
 class EngineError(StationError):
     """A runtime that cannot load or run a network."""
+
+
+class NotFinite(EngineError):
+    """A network whose answer holds NaN or infinity."""
 
 
 class PlanMissing(EngineError):

@@ -51,6 +51,8 @@ def _with_a_size(header: Header) -> Header:
 # BMP: file header (magic, file size, offset of the pixels), then a core or an info header.
 
 _PLAUSIBLE_TRAILER = 4 << 20  # bytes after the pixels: padding, a colour profile
+_BY_MASKS = 3  # the packing that says by masks which bits are which colour
+_MASKS_READ_FROM = 56  # bytes of a header whose masks OpenCV reads
 
 
 def _read_bmp(data: bytes) -> Header:
@@ -62,10 +64,36 @@ def _read_bmp(data: bytes) -> Header:
         width, height, bits, packing, packed_bytes = unpack("<ii2xHII", data, 18)
     else:
         raise broken(data, 14, "its BMP header has an unknown length")
+    if pixels_at < 14 + kind:
+        raise broken(data, 10, "its pixels would begin within its BMP header")
+    if packing == _BY_MASKS:
+        _check_masks(data, kind, bits)
     raw_bytes = (abs(width) * bits + 31) // 32 * 4 * abs(height)
     pixel_bytes = raw_bytes if packing in (0, 3, 6) else packed_bytes
     demand(data, _bmp_length(claimed, pixels_at + pixel_bytes))
     return Header("bmp", width, abs(height), 1, None)  # a negative height means rows from top to bottom
+
+
+def _check_masks(data: bytes, kind: int, bits: int) -> None:
+    """Refuse what the decoder takes for other colours than the masks say, or does not know."""
+    if bits == 32 and kind < _MASKS_READ_FROM and unpack("<III", data, 54) != (0xFF0000, 0xFF00, 0xFF):
+        raise ImageError("holds 32-bit colours in an order of its own; export 24 bits a pixel")
+    if bits == 16 and kind > 40:
+        raise ImageError(f"holds 16-bit colours behind a BMP header of {kind} bytes; export 24 bits a pixel")
+
+
+def is_bare(data: bytes) -> bool:
+    """Whether a picture is a BMP that holds pixels and nothing else: no colour profile, no text beside them."""
+    if not data.startswith(b"BM") or len(data) < 54:
+        return False
+    reserved, pixels_at, kind, width, height, bits, packing, packed_bytes, colours = unpack("<6xIIIii2xHII8xI", data, 0)
+    if kind != 40 or reserved:
+        return False
+    masks = 12 if packing == _BY_MASKS else 0
+    palette = 4 * (colours or (1 << bits if bits <= 8 else 0))
+    pixel_bytes = packed_bytes if packing else (abs(width) * bits + 31) // 32 * 4 * abs(height)
+    beside = data[14 + kind + masks + palette : pixels_at] + data[pixels_at + pixel_bytes :]
+    return not beside.strip(b"\0")  # zeros are padding
 
 
 def _bmp_length(claimed: int, computed: int) -> int:

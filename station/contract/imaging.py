@@ -17,6 +17,7 @@ RGB: TypeAlias = NDArray[np.uint8]  # [H, W, 3], 0..255
 Probabilities: TypeAlias = NDArray[np.float32]  # [h, w, 3]: background, cytoplasm, nucleus; each pixel sums to 1
 
 MAX_NETWORK_MEGAPIXELS = 8.0
+_MOST_PADDED_MEGAPIXELS = 9.0  # a picture of a few rows may be padded to many times what it was
 
 _ENDLESS_PX = np.float32(65_536)
 
@@ -134,7 +135,8 @@ def distances(inside: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _size_by_cells(height: int, width: int, cell_diameter_px: float, scale: NetworkScale) -> tuple[int, int]:
     factor = scale.cell_diameter_px / cell_diameter_px
     network_height, network_width = max(1, round(height * factor)), max(1, round(width * factor))
-    if network_height * network_width > MAX_NETWORK_MEGAPIXELS * 1e6:
+    padded = _multiple(network_height, scale.stride) * _multiple(network_width, scale.stride)
+    if network_height * network_width > MAX_NETWORK_MEGAPIXELS * 1e6 or padded > _MOST_PADDED_MEGAPIXELS * 1e6:
         raise ImageError(
             f"is too large for its cells: at a cell diameter of {cell_diameter_px:g} px its {width} x {height} px "
             f"become {network_width} x {network_height} px for the network, more than {MAX_NETWORK_MEGAPIXELS:g} "

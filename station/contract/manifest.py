@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -85,20 +85,23 @@ class Separation(Frozen):
     """Parameters of the watershed, in units of the cell diameter at network scale, so that they hold at any scale."""
 
     foreground: float = Field(0.5, gt=0, lt=1, description="a pixel is cell where P(background) < 1 - foreground")
-    smoothing: float = Field(0.0235, ge=0, description="Gaussian sigma on the distance transform, cell diameters")
-    prominence: float = Field(0.02, ge=0, description="least height of a seed above its saddle, cell diameters")
+    smoothing: float = Field(0.0235, ge=0, le=1, description="Gaussian sigma on the distance transform, cell diameters")
+    prominence: float = Field(0.02, ge=0, le=1, description="least height of a seed above its saddle, cell diameters")
     min_area: float = Field(0.15, ge=0, description="least area of a cell, in areas of a disc of the cell diameter")
     min_nucleus: float = Field(0.05, ge=0, description="least nucleus area, in the same unit")
     min_area_at_edge: float = Field(0.18, ge=0, description="least area of a cell cut by the border")
     min_nucleus_at_edge: float = Field(0.02, ge=0, description="least nucleus area of a cell cut by the border")
 
 
+SixNumbers: TypeAlias = Annotated[tuple[float, ...], Field(min_length=6, max_length=6)]
+
+
 class StainReference(Frozen):
     """Optical densities of one training set: nucleus in red, green and blue, then cytoplasm."""
 
     dataset: str
-    mean: tuple[float, ...] = Field(min_length=6, max_length=6)
-    precision: tuple[tuple[float, ...], ...] = Field(description="[6][6] inverse of the covariance")
+    mean: SixNumbers
+    precision: tuple[SixNumbers, ...] = Field(min_length=6, max_length=6, description="[6][6] inverse of covariance")
 
 
 class Reference(Frozen):

@@ -6,6 +6,7 @@ change, a new cell gets one that was never used, and a cell without pixels is go
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import cv2
@@ -31,6 +32,7 @@ from station.contract.outline import outline
 
 Masks: TypeAlias = tuple[LabelImage, InstanceImage]
 
+_SMOOTHING = 0.1  # of the depth of a cell: its outline is rough, and every roughness has a summit
 MERGE_GAP_PX = 4  # cells that lie so far apart may still be parts of one
 
 
@@ -94,7 +96,10 @@ def _removed(before: Masks, correction: RemoveCell) -> Masks:
 
 
 def _split(before: Masks, correction: SplitCell, first_new: int) -> Masks:
-    """A watershed from the points; each part holds at least its own."""
+    """A watershed from the summits below the points, or where these are no two, what is nearest to each.
+
+    Seeds that lie where people click would flood over the waist: the deeper one comes first.
+    """
     from skimage.segmentation import watershed  # a second, which is only spent on this
 
     own = _own(before[1], correction.cell_id)
@@ -105,17 +110,43 @@ def _split(before: Masks, correction: SplitCell, first_new: int) -> Masks:
         if not own[pixel]:
             raise CorrectionError(f"({x:g}, {y:g}) does not lie in cell {correction.cell_id}; put one point into each")
     _need_id(first_new + len(pixels) - 2)
-    seeds = np.zeros(own.shape, np.int32)
-    for number, pixel in enumerate(pixels):
-        seeds[pixel] = number + 1
     x, y, w, h = cv2.boundingRect(own.astype(np.uint8))
     window = slice(y, y + h), slice(x, x + w)
-    depth = distances(np.pad(own[window].astype(np.uint8), 1))[1:-1, 1:-1]
-    parts = np.asarray(watershed(-depth, seeds[window], mask=own[window]), np.int64)
+    relief, seeds = _summits(own[window], [(row - y, column - x) for row, column in pixels])
+    parts = np.asarray(watershed(-relief, seeds, mask=own[window]), np.int64)
     numbers = np.array([0, correction.cell_id, *range(first_new, first_new + len(pixels) - 1)], np.uint16)
     cells = before[1].copy()
     cells[window][parts > 0] = numbers[parts[parts > 0]]
     return before[0], cells
+
+
+def _summits(
+    own: NDArray[np.bool_], pixels: Sequence[tuple[int, int]]
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """What to flood [h, w], and the seeds in it: of each point the way from it to the deepest place uphill."""
+    depth = distances(np.pad(own.astype(np.uint8), 1))[1:-1, 1:-1]
+    blurred = cv2.GaussianBlur(depth, (0, 0), max(1.0, _SMOOTHING * float(depth.max())))
+    smooth = np.asarray(np.where(own, blurred, 0), np.float32)
+    ways = [_uphill(smooth, pixel) for pixel in pixels]
+    apart = len({way[-1] for way in ways}) == len(ways)
+    seeds: NDArray[np.int32] = np.zeros(own.shape, np.int32)
+    for number, (way, pixel) in enumerate(zip(ways, pixels, strict=True), start=1):
+        for place in way if apart else (pixel,):
+            seeds[place] = number
+    return (smooth if apart else np.zeros(own.shape, np.float32)), seeds
+
+
+def _uphill(relief: NDArray[np.float32], pixel: tuple[int, int]) -> list[tuple[int, int]]:
+    """The steepest way from a pixel to one that no neighbour is higher than, both included."""
+    way = [pixel]
+    while True:
+        row, column = way[-1]
+        top, left = max(0, row - 1), max(0, column - 1)
+        around = relief[top : row + 2, left : column + 2]
+        down, across = np.unravel_index(int(around.argmax()), around.shape)
+        if around[down, across] <= relief[row, column]:
+            return way
+        way.append((top + int(down), left + int(across)))
 
 
 def _merged(before: Masks, correction: MergeCells) -> Masks:

@@ -24,6 +24,8 @@ _SIDE = 80  # px, the longest side of a copy at most
 _QUALITY = 90  # of its JPEG, 0..100: 1.8 kB
 _FINE, _COARSE = 0.7, 3.0  # px of a copy, sigmas of the band-pass: noise goes, and so does uneven light
 _LEAST_CONTRAST = 1.5  # grey levels: dust on the sensor is no arrangement of cells
+_BLACK = 30  # grey level: no light comes there, and the darkest stain lets more through
+_RIM = 5  # px of a copy over which the edge of the black is soft
 _LEAST_ENERGY = 0.15  # of the whole field's, per px: an empty corner has nothing to tell
 
 _Map: TypeAlias = NDArray[np.float32]
@@ -111,9 +113,25 @@ def _overlap(earlier: Trace, later: Trace, alike: _Map) -> Overlap | None:
 
 def _pattern(grey: _Map) -> _Map:
     """[h, w] -1..1, mean about 0: nuclei weigh no more than red cells, whose arrangement is the proof."""
-    bands = cv2.GaussianBlur(grey, (0, 0), _FINE) - cv2.GaussianBlur(grey, (0, 0), _COARSE)
+    frame = _frame(grey)
+    if frame.all():
+        return np.zeros_like(grey)
+    seen = np.where(frame, np.median(grey[~frame]), grey).astype(np.float32)
+    bands = cv2.GaussianBlur(seen, (0, 0), _FINE) - cv2.GaussianBlur(seen, (0, 0), _COARSE)
+    bands[frame] = 0
     contrast = float(bands.std())
     return np.tanh(bands / contrast) if contrast >= _LEAST_CONTRAST else np.zeros_like(bands)
+
+
+def _frame(grey: _Map) -> NDArray[np.bool_]:
+    """[h, w] the black in the corners, around a round field of view, with its rim: it stands still in all fields."""
+    dark = (grey < _BLACK).astype(np.uint8)
+    _, parts = cv2.connectedComponents(dark, connectivity=8)
+    corners = [part for part in parts[[0, 0, -1, -1], [0, -1, 0, -1]] if part]
+    if not corners:
+        return np.zeros(grey.shape, np.bool_)
+    found = np.isin(parts, corners).astype(np.uint8)
+    return cv2.dilate(found, np.ones((_RIM, _RIM), np.uint8)).astype(np.bool_)
 
 
 def _weights(pattern: _Map) -> _Map:

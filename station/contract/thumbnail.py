@@ -18,6 +18,7 @@ from station.contract.overlay import CELL_COLOUR, NUCLEUS_COLOUR
 Box: TypeAlias = tuple[int, int, int, int]  # x, y, width, height, px
 
 _SURROUNDINGS = 1.5  # side of the square around a cell, in sides of its box
+_TALLEST = 8  # of a field, in its widths
 _QUALITY = 82  # of JPEG, 0..100
 _OUTSIDE = (229, 231, 235)  # what lies beyond the border of the field
 
@@ -49,10 +50,11 @@ def cell_jpeg(image: RGB, masks: Masks | None, box: Box, side: int) -> bytes:
 def field_jpeg(image: RGB, masks: Masks | None, width: int, quality: int = _QUALITY) -> bytes:
     """A whole field [H, W, 3], `width` px wide, with contours. Raises ImageError as `cell_jpeg` does.
 
-    `quality` is that of JPEG, 0..100.
+    One that would become higher than `_TALLEST` times that is narrower. `quality` is that of JPEG, 0..100.
     """
     _check(image, masks)
-    shown = _resized(image, (width, max(1, round(width * image.shape[0] / image.shape[1]))))
+    factor = min(width / image.shape[1], _TALLEST * width / image.shape[0])
+    shown = _resized(image, (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))))
     if masks is not None:
         _draw(shown, masks)
     return _jpeg(shown, quality)

@@ -5,11 +5,13 @@ Each module has `problem(precision)` and `open_network(bundle, precision, setup)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +49,15 @@ class Option:
         return f"{self.engine} {self.precision}"
 
 
+# Around what may take the process down, with the name of the engine.
+Guard: TypeAlias = Callable[[str], AbstractContextManager[None]]
+
+
+def unguarded(_engine: str) -> AbstractContextManager[None]:
+    """Nothing is written down of what may happen."""
+    return nullcontext()
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """What an engine is opened with, beside its network."""
@@ -55,6 +66,7 @@ class Setup:
     plans: Path | None = None  # folder of the plans that TensorRT makes; none: they are made anew each time
     build: bool = True  # whether a missing plan may be made now, which takes minutes
     report: Callable[[int], None] = lambda _percent: None  # how far that is; called from threads of the library
+    guard: Guard = unguarded
 
 
 class TileUnfit(EngineError):
@@ -138,3 +150,11 @@ def _shelf(option: Option) -> _Shelf:
         able = ", ".join(ENGINES[option.engine])
         raise EngineError(f"the engine {option.engine} does not compute in {option.precision}; it can in {able}")
     return cast(_Shelf, import_module(f"station.engines.{option.engine}"))
+
+
+def finite_answer(engine: Engine, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Its answer. Raises EngineError where that holds numbers that are none."""
+    answer = engine(tiles)
+    if not math.isfinite(float(answer.sum())):
+        raise EngineError(f"{engine.name} answered with numbers that are not finite")
+    return answer

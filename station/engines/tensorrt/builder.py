@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -79,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     bundle, precision, plans = Path(words[0]), words[1], Path(words[2])
     os.nice(_NICER)
+    with suppress(OSError):  # where memory runs out this goes first, and never the station
+        Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         order = order_for(read_bundle(bundle, weights=False), precision, load_library(), load_cuda().gpu())
         plan_for(plans, order.key, lambda: build(order, plans, report=_print_progress))

@@ -13,8 +13,10 @@ from typing import Any, Final, TypeAlias
 
 from station.contract.errors import EngineError
 from station.engines import INPUT, check_ends
-from station.engines.tensorrt.library import FULL, Library, created
+from station.engines.tensorrt.library import FULL, Library, created, uncollected
 from station.engines.tensorrt.shapes import Profile
+
+_RTX_FROM = (8, 0)
 
 FLAGS: Final = ("STRONGLY_TYPED", "no TF32")  # what `serialized_plan` always does, as part of a plan's key
 
@@ -32,6 +34,7 @@ class Timings:
     data: bytes = b""
 
 
+@uncollected()
 def serialized_plan(
     library: Library,
     onnx: bytes,
@@ -40,11 +43,12 @@ def serialized_plan(
     *,
     report: Report = no_report,
     timings: Timings | None = None,
+    capability: str | None = None,
 ) -> bytes:
     """Build the plan of a network for this GPU; takes seconds with RTX, minutes with the full library.
 
-    `timings` of earlier builds shorten it, and hold those of this one afterwards. Raises EngineError with the library's
-    reason: no GPU, no network, other ends, too little workspace.
+    `timings` of earlier builds shorten it, and hold those of this one afterwards; `capability` is that of the GPU, such
+    as 8.9. Raises EngineError with the library's reason: no GPU, no network, other ends, too little workspace.
     """
     trt, log = library.trt, library.log()
     builder = created(trt.Builder, log)
@@ -56,12 +60,15 @@ def serialized_plan(
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
     config.clear_flag(trt.BuilderFlag.TF32)
-    config.progress_monitor = _monitor(trt, report)
+    config.progress_monitor = monitor = _monitor(trt, report)
+    name_target(trt, config, library, capability)
     _add_profiles(builder, config, profiles, log)
     keeps_timings = timings is not None and library.name == FULL  # RTX measures nothing, and warns
     if timings is not None and keeps_timings:
         _give_timings(config, timings)
     plan = builder.build_serialized_network(network, config)
+    if monitor.raised is not None:  # Ctrl-C, for one: the library swallows what its callbacks raise
+        raise monitor.raised
     if plan is None:
         raise EngineError(f"no plan could be built with {workspace_bytes >> 20} MiB of workspace: {log.reason()}")
     if timings is not None and keeps_timings:
@@ -108,6 +115,19 @@ class Phases:
         return 0.0
 
 
+def name_target(trt: Any, config: Any, library: Library, capability: str | None) -> None:
+    """Plans of RTX run on compute capability 8.0 and later, unless an older one is named, and then on that alone.
+
+    The full library builds for the GPU that is there, and has no names for capabilities.
+    """
+    if library.name == FULL or capability is None or tuple(map(int, capability.split("."))) >= _RTX_FROM:
+        return
+    named = getattr(trt.ComputeCapability, f"SM{capability}".replace(".", ""), None)
+    if named is not None:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(named, 0)
+
+
 def _ends(network: Any) -> list[str]:
     inputs = [str(network.get_input(i).name) for i in range(network.num_inputs)]
     return inputs + [str(network.get_output(i).name) for i in range(network.num_outputs)]
@@ -140,15 +160,26 @@ def _monitor(trt: Any, report: Report) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
+            self.raised: BaseException | None = None
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            phases.start(phase_name, parent_phase, num_steps)
+            self._tell(phases.start, phase_name, parent_phase, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            phases.step(phase_name, step)
-            return True  # go on
+            self._tell(phases.step, phase_name, step)
+            return self.raised is None  # whether to go on
 
         def phase_finish(self, phase_name: str) -> None:
-            phases.finish(phase_name)
+            self._tell(phases.finish, phase_name)
+
+        def _tell(self, phase: Callable[..., None], *told: object) -> None:
+            try:
+                phase(*told)
+            except (
+                KeyboardInterrupt,
+                SystemExit,
+                OSError,
+            ) as cause:  # Ctrl-C, a signal, or nobody who reads the progress
+                self.raised = self.raised or cause
 
     return Monitor()

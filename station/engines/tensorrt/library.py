@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
@@ -13,6 +17,8 @@ from station.contract.errors import EngineError
 LIBRARIES: Final = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 FULL: Final = "tensorrt"
 _KEPT_LINES, _TOLD_LINES = 40, 3
+_LOCK = threading.Lock()
+_uncollected = 0  # blocks that are under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,26 @@ def created(factory: Any, log: Any) -> Any:
         return factory(log)
     except TypeError as cause:  # how the bindings tell that the library gave them nothing
         raise EngineError(f"no usable GPU or driver answers TensorRT: {log.reason()}") from cause
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage is collected within the block, or the decorated function.
+
+    The library calls a log, which is Python, with a lock of its own held. What Python collects there may be an object
+    of the library, left over in the traceback of a failure, and to destroy that takes the same lock: for ever.
+    """
+    global _uncollected
+    with _LOCK:
+        _uncollected += 1
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _uncollected -= 1
+            if not _uncollected:
+                gc.enable()
 
 
 def _log_class(trt: Any) -> Any:

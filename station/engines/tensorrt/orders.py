@@ -58,7 +58,13 @@ def build(order: Order, plans: Path | None, *, report: Report = no_report) -> by
     timings, key = Timings(read_timings(plans) if plans else b""), order.key
     try:
         plan = serialized_plan(
-            order.library, order.onnx, key.profiles, key.workspace_bytes, report=report, timings=timings
+            order.library,
+            order.onnx,
+            key.profiles,
+            key.workspace_bytes,
+            report=report,
+            timings=timings,
+            capability=key.compute_capability,
         )
     except EngineError as cause:
         raise EngineError(f"{key.library} {key.version} cannot load the model {order.model}: {cause}") from cause

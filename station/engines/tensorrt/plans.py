@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from station.contract.bundle import sha256_of
+from station.contract.durable import flush
 from station.contract.errors import EngineError
 from station.contract.manifest import Frozen, Sha256
 from station.engines.tensorrt.shapes import Profile
@@ -141,14 +141,9 @@ def _write(path: Path, data: bytes) -> None:
     part = path.with_name(path.name + PART)
     with part.open("wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    flush(part)
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    flush(path.parent)
 
 
 def _delete(folder: Path, short: str) -> None:

@@ -20,7 +20,7 @@ from station.contract.errors import EngineError
 from station.contract.manifest import CLASSES
 from station.engines import INPUT, OUTPUT, TileUnfit, check_ends, check_tiles
 from station.engines.tensorrt.cuda import Buffer, Cuda
-from station.engines.tensorrt.library import Library, created
+from station.engines.tensorrt.library import Library, created, uncollected
 from station.engines.tensorrt.shapes import BATCH
 
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation")
@@ -45,6 +45,7 @@ class Span:
 class Session:
     """A plan on the GPU with all that belongs to it. Not for two threads at once."""
 
+    @uncollected()
     def __init__(self, library: Library, cuda: Cuda, plan: bytes) -> None:
         """Raises PlanRefused, or EngineError where memory is out or the network has other ends."""
         self._cuda, self._log = cuda, library.log()
@@ -62,6 +63,7 @@ class Session:
         self._source, self._sink = Buffer(cuda), Buffer(cuda)
         self._stream = cuda.stream()
 
+    @uncollected()
     def infer(self, tiles: NDArray[np.uint8], span: Span) -> NDArray[np.float32]:
         """[N, H, W, 3] uint8 -> [N, H, W, 3] float32, in parts of as many tiles as the span takes."""
         answers = np.empty((*tiles.shape[:3], len(CLASSES)), np.float32)
