@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from watchdog.events import (
@@ -44,6 +45,7 @@ class Bell(FileSystemEventHandler):
     def __init__(self) -> None:
         self.event = threading.Event()
         self._rung: dict[str, object] = {}  # in order of arrival
+        self._folders: set[str] = set()  # that it rang for since the last look
         self._lock = threading.Lock()
         self._observer: BaseObserver | None = None
 
@@ -76,13 +78,35 @@ class Bell(FileSystemEventHandler):
         if not event.is_directory and not is_picture(path):
             return
         with self._lock:
-            self._rung[path] = None
-            if len(self._rung) > _MOST_REMEMBERED:
-                del self._rung[next(iter(self._rung))]
+            if event.is_directory:
+                self._folders.add(path)
+            else:
+                self._remember(path)
         self.event.set()
 
-    def rang_for(self, path: str) -> bool:
-        """Whether it rang for this file or its directory; asking about a file forgets it."""
+    def folders(self) -> frozenset[str]:
+        """The folders that it rang for since this was asked last."""
         with self._lock:
-            for_its_directory = path.rpartition(os.sep)[0] in self._rung
-            return self._rung.pop(path, _SILENT) is not _SILENT or for_its_directory
+            folders, self._folders = frozenset(self._folders), set()
+        return folders
+
+    def found_in(self, folders: frozenset[str], files: Iterable[str]) -> None:
+        """Of these files, those that lie in a folder that it rang for were found by that ring.
+
+        They came before the folder could be watched. Whatever comes later must ring itself: of a folder whose watch
+        the kernel refused nothing is heard.
+        """
+        with self._lock:
+            for path in files:
+                if path.rpartition(os.sep)[0] in folders:
+                    self._remember(path)
+
+    def rang_for(self, path: str) -> bool:
+        """Whether it rang for this file; asking forgets it."""
+        with self._lock:
+            return self._rung.pop(path, _SILENT) is not _SILENT
+
+    def _remember(self, path: str) -> None:
+        self._rung[path] = None
+        if len(self._rung) > _MOST_REMEMBERED:
+            del self._rung[next(iter(self._rung))]

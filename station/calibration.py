@@ -4,31 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from station.contract.analysis import Scale
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB
 from station.contract.scale import camera_diameter, estimate
-from station.database.records import CAMERA_SCALE
+from station.database.records import CAMERA_SCALE, Fact
 from station.database.store import Store
 from station.pipeline import load
 from station.registry import Loaded, told_scale
 from station.settings import Settings
 
-CAMERA_ESTIMATES = "camera_cell_diameter_estimates"  # a fact: what the pictures told before the scale was settled, px
+Asked: TypeAlias = tuple[int, Path]  # the id of an image, and where it lies
 
+CAMERA_ESTIMATES = "camera_cell_diameter_estimates"  # a fact: what the pictures told before the scale was settled, px
+CAMERA_ASKED = "camera_cell_diameter_asked"  # a fact: the ids of the pictures that were asked for it, the last of them
+
+_MOST_REMEMBERED = 1000  # of these ids; who is asked again after so many others tells it twice, which does no harm
 SETTLING_PICTURES = 20  # with a white cell, from which an unknown scale is settled: twenty tell it within 12 %
 LEAST_PICTURES = 5  # with a white cell, from which it may be settled by hand
 
 
 def scale_of(
-    store: Store, settings: Settings, paths: Iterable[Path], model: Loaded, settled: Callable[[float], None]
+    store: Store, settings: Settings, pictures: Iterable[Asked], model: Loaded, settled: Callable[[float], None]
 ) -> Callable[[RGB], Scale]:
-    """The scale of every picture. Where it is not known yet, the pictures at `paths` are asked for it.
+    """The scale of every picture. Where it is not known yet, these `pictures` are asked for it, each once for good.
 
     `settled` is called when it is frozen, with the cells' diameter, px.
     """
-    scale = known_scale(store, settings, model) or _settle(store, settings, paths, model, settled)
+    scale = known_scale(store, settings, model) or _settle(store, settings, pictures, model, settled)
     one = scale or Scale(model.manifest.scale.default_camera_diameter_px, "default")
     return lambda _image: one
 
@@ -47,19 +52,25 @@ def settled_diameter(store: Store, settings: Settings) -> float | None:
 
 
 def _settle(
-    store: Store, settings: Settings, paths: Iterable[Path], model: Loaded, settled: Callable[[float], None]
+    store: Store, settings: Settings, pictures: Iterable[Asked], model: Loaded, settled: Callable[[float], None]
 ) -> Scale | None:
     """What the first pictures tell together; with enough of them it is frozen, and order matters no more."""
-    known = store.fact(CAMERA_ESTIMATES)
-    found = list(known) if isinstance(known, list) else []
-    found += _estimates(paths, settings.limits.max_megapixels, model)
-    if not found:
-        return None
-    diameter_px = round(camera_diameter(found), 1)
-    store.record_fact(CAMERA_ESTIMATES, found)
-    if len(found) < SETTLING_PICTURES:
-        return Scale(diameter_px, "estimated")
-    store.record_fact(CAMERA_SCALE, diameter_px)
+    found, before = _listed(store, CAMERA_ESTIMATES), _listed(store, CAMERA_ASKED)
+    asked = []
+    for image_id, path in pictures:
+        if image_id not in before:
+            found += _estimate(path, settings.limits.max_megapixels, model)
+            asked.append(image_id)
+    diameter_px = round(camera_diameter(found), 1) if found else None
+    enough = len(found) >= SETTLING_PICTURES
+    told: dict[str, Fact] = {CAMERA_SCALE: diameter_px} if enough else {}
+    if asked:  # together: a station that dies before asks all of them again
+        told |= {CAMERA_ESTIMATES: list(found), CAMERA_ASKED: [*before, *asked][-_MOST_REMEMBERED:]}
+    # Nothing is written where somebody kept one while these pictures were looked at.
+    if told and not store.record_facts(told, unless=CAMERA_SCALE):
+        return known_scale(store, settings, model)
+    if diameter_px is None or not enough:
+        return Scale(diameter_px, "estimated") if diameter_px else None
     settled(diameter_px)
     return Scale(diameter_px, "camera")
 
@@ -67,19 +78,20 @@ def _settle(
 def keep_scale(store: Store, diameters_px: Sequence[float]) -> float:
     """Freeze the camera's scale by what these pictures told, px. Pictures that are counted keep theirs."""
     diameter_px = round(camera_diameter(diameters_px), 1)
-    store.record_fact(CAMERA_ESTIMATES, list(diameters_px))
-    store.record_fact(CAMERA_SCALE, diameter_px)
+    store.record_facts({CAMERA_ESTIMATES: list(diameters_px), CAMERA_SCALE: diameter_px})
     return diameter_px
 
 
-def _estimates(paths: Iterable[Path], max_megapixels: float, model: Loaded) -> list[float]:
-    found = []
-    for path in paths:
-        try:
-            picture = load(path, max_megapixels)
-        except ImageError:
-            continue  # told when its turn comes to be analysed
-        scale = estimate(picture.image, model.manifest, model.engine)
-        if scale.source == "estimated":
-            found.append(scale.cell_diameter_px)
-    return found
+def _listed(store: Store, name: str) -> list[float]:
+    known = store.fact(name)
+    return list(known) if isinstance(known, list) else []
+
+
+def _estimate(path: Path, max_megapixels: float, model: Loaded) -> list[float]:
+    """What a picture tells, px; nothing where it shows no white cell, or cannot be read."""
+    try:
+        picture = load(path, max_megapixels)
+    except ImageError:
+        return []  # told when its turn comes to be analysed
+    scale = estimate(picture.image, model.manifest, model.engine)
+    return [scale.cell_diameter_px] if scale.source == "estimated" else []

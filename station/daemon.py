@@ -7,101 +7,36 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
 
-from station.bell import Bell
-from station.calibration import SETTLING_PICTURES, known_scale, scale_of
-from station.commission import folder_identity
+from station.assembly import LEASED, Station
+from station.calibration import SETTLING_PICTURES, Asked, known_scale, scale_of
+from station.contract.analysis import Scale
 from station.database.records import CLOCK_TROUBLE, ENGINE_TROUBLE, AnalysisRecord, Lease
-from station.database.store import Store
-from station.deaths import Deaths
-from station.intake import Intake, TickResult
-from station.live import LiveModel
-from station.notify import Notify
-from station.overlaps import Overlaps
+from station.intake import TickResult
 from station.pipeline import Failure, Picture, Result, analyse_files
-from station.places import free_bytes, is_there
+from station.places import is_there
 from station.registry import Loaded
 from station.reviewing import stored
 from station.settings import Settings
 from station.version import package_version
-from station.vitals import Clocks, Disk, jump_in_words, share_heaps
+from station.vitals import jump_in_words, share_heaps
 
-_LEASED = 8  # rows leased at once
 _LONGEST_PAUSE = 1.0  # seconds; queued pictures that are due again, and a stop signal, do not ring
 _READINGS = 3  # of a file that cannot be read, before that is held against it
 _PASS = 512  # pictures, after which those that were tried before have their turn
 _ONCE_PATIENCE = 10  # `--once` waits so many settle times for files that still move; some need six
 
 
-class Watcher(Protocol):
-    """Who is told what happens: the log, a progress bar, a test."""
-
-    def tick(self, result: TickResult) -> None: ...
-    def done(self, result: Result) -> None: ...
-    def failed(self, failure: Failure) -> None: ...
-    def scale(self, diameter_px: float) -> None: ...
-    def trouble(self, sentence: str) -> None: ...
-    def disk(self, problem: str | None) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
-class Station:
-    """What the loop works with. The settings are those of the start; the model may change while it runs."""
+class _Terms:
+    """By what all pictures of a pass are counted."""
 
-    settings: Settings
-    store: Store
-    intake: Intake
-    model: LiveModel
-    overlaps: Overlaps
-    disk: Disk
-    clocks: Clocks
-    worker: str
-    monotonic: Callable[[], float]
-    notify: Notify
-    watcher: Watcher
-
-
-def assemble(
-    settings: Settings,
-    store: Store,
-    watcher: Watcher,
-    *,
-    worker: str,
-    clock: Callable[[], datetime],
-    monotonic: Callable[[], float],
-    notify: Notify,
-    bell: Bell | None = None,
-    kind: type[Intake] = Intake,
-    silent: str | None = None,
-    free_bytes: Callable[[Path], int] = free_bytes,
-) -> Station:
-    """The parts of a station, put together. `silent`: why no events can be expected of the camera folder."""
-    intake = kind(
-        settings.camera.folder,
-        store,
-        settle_seconds=settings.camera.settle_seconds,
-        rescan_seconds=settings.camera.rescan_seconds,
-        max_megapixels=settings.limits.max_megapixels,
-        zone=settings.report.zone,
-        clock=clock,
-        monotonic=monotonic,
-        bell=bell,
-        identity=folder_identity(store),
-        silent=silent,
-        slide_pattern=settings.camera.slide_regex,
-        deaths=Deaths(settings.database.path.with_name(f"{settings.database.path.name}-reading")),
-        files_per_tick=_LEASED,  # the network waits for the first look of a pass, and works beside all others
-    )
-    model = LiveModel(store, settings.engine)
-    overlaps = Overlaps(store, settings.limits.overlap_fields)
-    disk = Disk(settings.database.path, settings.limits.min_free_bytes, free_bytes)
-    clocks = Clocks(clock, monotonic)
-    return Station(settings, store, intake, model, overlaps, disk, clocks, worker, monotonic, notify, watcher)
+    model: Loaded
+    scale: Scale | None  # where it is settled
 
 
 def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:
@@ -157,9 +92,10 @@ def _has_room(station: Station) -> bool:
 
 def _start(station: Station) -> None:
     share_heaps()
-    station.store.release_leases()
     for trouble in (ENGINE_TROUBLE, CLOCK_TROUBLE):  # told again where they are still true
         station.store.record_fact(trouble, None)
+    if station.store.release_leases():
+        station.model.died()
     station.model.current()  # a station without a usable model says so before it takes a picture
     _tell_troubles(station)
     station.notify("READY=1")
@@ -200,19 +136,17 @@ def _work(station: Station, stop: threading.Event) -> bool:
     """Analyse what is queued. Rows are leased as the work goes on, so that no stage waits for the end of a lease."""
     model = station.model.current()
     _tell_troubles(station)
-    settled = known_scale(station.store, station.settings, model) is not None
+    terms = _Terms(model, known_scale(station.store, station.settings, model))
     # A scale that is not known yet is asked of as many pictures as can settle it, and no others are counted by it.
-    if not settled:
+    if not terms.scale:
         station.watcher.tick(station.intake.take(SETTLING_PICTURES))
-    leases = station.store.lease(station.worker, _LEASED if settled else SETTLING_PICTURES)
+    leases = station.store.lease(station.worker, LEASED if terms.scale else SETTLING_PICTURES)
     if not leases:
         return False
     under_way: deque[Lease] = deque()
-    # What was begun before, be it by a station that was stopped then, told its scale then.
-    asked = [] if settled else [_present(lease) for lease in leases if lease.begun == 1]
     outcomes = analyse_files(
-        _files(station, leases, under_way, stop, most=_PASS if settled else len(leases)),
-        scale_of(station.store, station.settings, asked, model, station.watcher.scale),
+        _files(station, terms, leases, under_way, stop),
+        scale_of(station.store, station.settings, _to_ask(station, leases, stop), model, station.watcher.scale),
         model.manifest,
         model.engine,
         station.settings.limits.max_megapixels,
@@ -224,11 +158,23 @@ def _work(station: Station, stop: threading.Event) -> bool:
     return True
 
 
+def _to_ask(station: Station, leases: Sequence[Lease], stop: threading.Event) -> Iterator[Asked]:
+    """The pictures that may tell the scale. Each takes a moment, and a stop need not wait for the others."""
+    for lease in leases:
+        if stop.is_set():
+            return
+        station.notify("WATCHDOG=1")
+        yield lease.image_id, _present(lease)
+
+
 def _files(
-    station: Station, leases: list[Lease], under_way: deque[Lease], stop: threading.Event, most: int
+    station: Station, terms: _Terms, leases: list[Lease], under_way: deque[Lease], stop: threading.Event
 ) -> Iterator[Path | Picture]:
-    """The pictures of a pass, about `most`, leased a few at a time; those not begun when it must end go back."""
-    begun = 0
+    """The pictures of a pass, leased a few at a time; those not begun when it must end go back.
+
+    Without a settled scale these leases are all.
+    """
+    begun, most = 0, _PASS if terms.scale else len(leases)
     while leases:
         for number, lease in enumerate(leases):
             if stop.is_set():
@@ -238,16 +184,18 @@ def _files(
             under_way.append(lease)
             begun += 1
             yield _file(station, lease)
-        leases = _more(station, leases) if begun < most else []
+        leases = _more(station, terms, leases) if begun < most else []
 
 
-def _more(station: Station, leases: list[Lease]) -> list[Lease]:
-    """The next rows of a pass. A picture that was tried before is left for a pass of its own, and so is a new model."""
+def _more(station: Station, terms: _Terms, leases: list[Lease]) -> list[Lease]:
+    """The next rows of a pass. What was tried before is left for one of its own, as are a new model and a new scale."""
     if leases[0].attempt > 1 or station.model.has_changed() or not _has_room(station):
+        return []
+    if known_scale(station.store, station.settings, terms.model) != terms.scale:
         return []
     if _gone(station, _look(station)):
         return []
-    return station.store.lease(station.worker, _LEASED, fresh_only=True)
+    return station.store.lease(station.worker, LEASED, fresh_only=True)
 
 
 def _tell_troubles(station: Station) -> None:
@@ -285,6 +233,7 @@ def _store(station: Station, lease: Lease, outcome: Result | Failure, model: Loa
     record = record_of(lease, outcome, model, station.settings)
     registered = station.overlaps.register(lease.image_id, outcome.image)
     station.store.save_analysis(replace(record, registered=registered))
+    station.model.worked()
     station.watcher.done(outcome)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+REACH = date(1677, 1, 1), date(2262, 12, 31)  # a file's time is 64 bits of nanoseconds around 1970
+
 
 def bounds(first: date, last: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """Local midnight of `first` to local midnight after `last`: 23 or 25 hours where the clock is changed."""
@@ -16,7 +18,7 @@ def bounds(first: date, last: date, zone: ZoneInfo) -> tuple[datetime, datetime]
 
 def in_reach(day: date) -> bool:
     """Whether a report of this day can be made: calendars and zones end somewhere."""
-    return 1970 <= day.year < 2200
+    return REACH[0] <= day <= REACH[1]
 
 
 def days_in_words(first: date, last: date) -> str:

@@ -1,7 +1,8 @@
 """Files at whose reading the station died: what brings it down again and again is put aside, and others get their turn.
 
 Before a file is decoded nothing of it is in the database, so a decoder that takes the process down, or hangs until the
-watchdog ends it, would meet the same file first after every start.
+watchdog ends it, would meet the same file first after every start. What was put aside is tried again after pauses that
+grow: the cause may have been a short memory, or a decoder that was mended since.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from station.contract.errors import ImageError
-from station.database.records import MOST_DEATHS, FileStamp
+from station.database.records import FileStamp
 
 
 class Deaths:
@@ -26,14 +27,16 @@ class Deaths:
         self._memory = memory
         self._deaths = _read(memory) if memory else {}
 
+    def of(self, path: str, stamp: FileStamp) -> int:
+        """How often the station died while this file was read as it is now."""
+        return self._deaths.get(_name(path, stamp), 0)
+
     @contextmanager
     def at_risk(self, path: str, stamp: FileStamp) -> Iterator[None]:
-        """Around the reading of a file as it is now. Raises ImageError where the station died of that too often."""
-        name = f"{path} {stamp.size} {stamp.mtime_ns} {stamp.inode}"
-        before = self._deaths.get(name, 0)
-        if before >= MOST_DEATHS:
-            raise ImageError(f"the station died {before} times while it was read")
-        self._write(self._deaths | {name: before + 1})
+        """Around the reading of a file as it is now."""
+        name = _name(path, stamp)
+        self._deaths[name] = self._deaths.get(name, 0) + 1
+        self._write(self._deaths)
         try:
             yield
         except ImageError:
@@ -53,6 +56,10 @@ class Deaths:
                 self._memory.write_text(json.dumps(deaths), encoding="utf-8")
             else:
                 self._memory.unlink(missing_ok=True)
+
+
+def _name(path: str, stamp: FileStamp) -> str:
+    return f"{path} {stamp.size} {stamp.mtime_ns} {stamp.inode}"
 
 
 def _read(memory: Path) -> dict[str, int]:

@@ -9,31 +9,32 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Literal
 
 from station.bell import Bell
+from station.birth import born_ns
+from station.captures import captured, slide_of
 from station.contract.decoding import decode
-from station.contract.errors import ImageError, Incomplete, TooLarge
-from station.contract.headers import read_header
+from station.contract.errors import ImageError, Incomplete
 from station.contract.imaging import RGB
-from station.database.records import FileStamp, KnownFile, NewImage
+from station.database.records import MOST_DEATHS, FileStamp, KnownFile, NewImage
 from station.database.store import Store
 from station.deaths import Deaths
 from station.known import Known
 from station.lookout import Lookout
+from station.pauses import is_over, pause_after
 from station.recent import Recent
 from station.vitals import clocks_differ
-from station.watching import FolderGone, Listing, Pauses, Settling, as_stored, cause, is_container, look, stamp_of
+from station.watching import FolderGone, Listing, Refusals, Settling, as_stored, cause, holds, refuse_unread, stamp_of
 
 FOLDER_IDENTITY = "camera_folder_identity"  # a fact: device and inode of the folder that held pictures
 STALLED_SECONDS = 600.0  # an incomplete file that is unchanged for so long is quarantined
 
 _ZERO_TAIL = 512  # bytes; a picture that ends in so many zeros may still be being filled ...
 _ZERO_TAIL_PATIENCE = 6  # ... and must stand still for so many settle times
-_MOST_BYTES_PER_PIXEL, _MOST_BYTES_BESIDE = 8, 64e6  # four channels of 16 bits; thumbnails and metadata
 _BUSY_SECONDS = 5.0  # a tick takes no further file after so long
 
 
@@ -42,7 +43,7 @@ class Outcome:
     """What became of one file. `reason` continues the file name; it is empty for a new picture."""
 
     path: str
-    became: Literal["taken", "waiting", "quarantined"]
+    became: Literal["taken", "waiting", "quarantined", "vanished"]
     reason: str = ""
 
 
@@ -57,6 +58,7 @@ class TickResult:
     gone: bool  # whether it is not seen at all
     moving: int  # files that are neither rows nor waiting yet: a single pass is over when there are none
     next_due_seconds: float  # when the next tick is worth while, unless the bell rings before
+    vanished: tuple[Outcome, ...] = ()  # they were waiting to become whole
 
 
 class Intake:
@@ -101,7 +103,7 @@ class Intake:
         self._files_per_tick = files_per_tick
         self._settling = Settling(settle_seconds)
         self._known = Known(store, monotonic)
-        self._pauses, self._deaths = Pauses(), deaths or Deaths(None)
+        self._refusals, self._deaths = Refusals(), deaths or Deaths(None)
         self.recent = Recent()
 
     @property
@@ -113,9 +115,8 @@ class Intake:
         """One pass, bounded in files and time: look if that is due, then take files that stand still."""
         self._lookout.listen()
         now = self._monotonic()
-        if self._lookout.is_due(now):
-            self._look(now)
-        return self.take(self._files_per_tick)
+        vanished = tuple(self._look(now)) if self._lookout.is_due(now) else ()
+        return replace(self.take(self._files_per_tick), vanished=vanished)
 
     def take(self, most: int) -> TickResult:
         """Take up to so many files that stand still, as far as they were seen in the last look."""
@@ -139,22 +140,32 @@ class Intake:
 
     # Looking
 
-    def _look(self, now: float) -> None:
+    def _look(self, now: float) -> list[Outcome]:
         reload = self._lookout.rescan_is_due(now) or self._lookout.gone is not None
         try:
             listing = self._lookout.look(now)
         except FolderGone:
             self._settling.clear()
-            return
+            return []
         self._record(listing)
         if reload:
             self._known.read_again()
         self._settling.see(dict(self._undecided(listing)), now)
+        return [] if listing.unlisted else list(self._forget_vanished(listing))
 
     def _record(self, listing: Listing) -> None:
         if listing.files and listing.identity != self._recorded:
             self._store.record_fact(FOLDER_IDENTITY, list(listing.identity))
             self._recorded = listing.identity
+
+    def _forget_vanished(self, listing: Listing) -> Iterator[Outcome]:
+        """Half files that were renamed or removed: nothing may wait for them. Whole pictures keep their rows."""
+        if waiting := self._known.waiting():
+            present = {as_stored(path) for path in listing.files}
+            for path in waiting:
+                if path not in present and self._store.forget_waiting(path):
+                    self._known.forget(path)
+                    yield Outcome(path, "vanished", "was never whole, and is gone or has another name")
 
     def _undecided(self, listing: Listing) -> Iterator[tuple[str, FileStamp]]:
         now = self._clock()
@@ -164,7 +175,7 @@ class Intake:
                 yield path, stamp
 
     def _due(self, known: KnownFile, now: datetime) -> bool:
-        return known.status == "quarantined" and self._pauses.over(known.next_look_at, now)
+        return known.status == "quarantined" and is_over(known.next_look_at, now)
 
     # Taking
 
@@ -180,7 +191,7 @@ class Intake:
 
     def _take(self, path: str, now: float) -> Outcome | None:
         """The outcome, or none while the file moves or when it has vanished."""
-        stamp = self._settling.stamp(path)
+        stamp = replace(self._settling.stamp(path), born_ns=born_ns(path))
         try:
             data = self._read(path, stamp, now)
         except FileNotFoundError:
@@ -194,7 +205,7 @@ class Intake:
 
     def _read(self, path: str, stamp: FileStamp, now: float) -> bytes | None:
         """The whole file, or none if it changed since it came to rest or while it was read."""
-        _refuse_unread(path, stamp, self._max_megapixels)
+        refuse_unread(path, stamp, self._max_megapixels)
         if (found := stamp_of(Path(path).stat())) == stamp:
             data = Path(path).read_bytes()
             if (found := stamp_of(Path(path).stat())) == stamp and len(data) == stamp.size:
@@ -205,6 +216,8 @@ class Intake:
     def _judge(self, path: str, stamp: FileStamp, data: bytes, now: float) -> Outcome | None:
         still_for = self._settling.still_for(path, now)
         stalled = still_for >= STALLED_SECONDS or self._is(path, "quarantined")
+        if (aside := self._put_aside_if_deadly(path, stamp)) is not None:
+            return aside
         try:
             with self._deaths.at_risk(path, stamp):
                 image = decode(data, max_megapixels=self._max_megapixels)
@@ -220,17 +233,28 @@ class Intake:
             self._settling.hold(path, patience)
             return None
         rung = self._lookout.heard(path, now - still_for)
-        captured_at = _capture_time(read_header(data).captured_at, stamp, self._zone)
+        captured_at = captured(data, stamp, self._zone)
         differs = clocks_differ(captured_at, self._clock(), still_for if rung else None)
         sha256 = hashlib.sha256(data).hexdigest()
         new = NewImage(as_stored(path), stamp, sha256, self._slide(path), captured_at, rung, differs)
         return self._add(new, path, image)
 
+    def _put_aside_if_deadly(self, path: str, stamp: FileStamp) -> Outcome | None:
+        """The outcome for a file at which the station died too often; none where it may be tried now."""
+        if (deaths := self._deaths.of(path, stamp)) < MOST_DEATHS:
+            return None
+        was_aside, reason = self._is(path, "quarantined"), f"the station died {deaths} times while it was read"
+        again = self._clock() + pause_after(deaths - MOST_DEATHS + 1 + was_aside)
+        # Before the trial, which may be the station's end: else it would be due again right after the start.
+        self._store.quarantine_file(as_stored(path), stamp, reason, self._slide(path), next_look_at=again)
+        if was_aside:
+            return None
+        self._remember(path, stamp, "quarantined", again)
+        return Outcome(path, "quarantined", reason)
+
     def _unreadable(self, path: str, stamp: FileStamp, error: OSError) -> Outcome | None:
-        try:
-            look(self._folder)
-        except FolderGone as gone:  # a share that drops fails for every file: that is no reason against one
-            self._lookout.lose(str(gone))
+        if self._lookout.is_gone():  # a share that drops fails for every file: that is no reason against one
+            self._lookout.lose(str(FolderGone(self._folder, "is out of reach")))
             self._settling.clear()
             return None
         return self._quarantine(path, stamp, f"cannot be read ({cause(error)})")
@@ -238,10 +262,10 @@ class Intake:
     # Writing down
 
     def _add(self, new: NewImage, path: str, image: RGB) -> Outcome:
-        added = self._store.add_image(new)
+        added = self._store.add_image(new, holds=holds)
         if added.kind == "new":  # any other is not analysed
             self.recent.keep(new.sha256, image)
-        self._pauses.forget(path)
+        self._refusals.forget(path)
         self._remember(path, new.stamp, "queued")
         return Outcome(path, "taken", "" if added.kind == "new" else added.kind)
 
@@ -251,7 +275,7 @@ class Intake:
         return Outcome(path, "waiting", reason)
 
     def _quarantine(self, path: str, stamp: FileStamp, reason: str) -> Outcome:
-        again, slide = self._clock() + self._pauses.after(path, stamp), self._slide(path)
+        again, slide = self._clock() + pause_after(self._refusals.count(path, stamp)), self._slide(path)
         self._store.quarantine_file(as_stored(path), stamp, reason, slide, next_look_at=again)
         self._remember(path, stamp, "quarantined", again)
         return Outcome(path, "quarantined", reason)
@@ -264,11 +288,7 @@ class Intake:
             self._settling.forget(path)
 
     def _slide(self, path: str) -> str:
-        below = Path(path).relative_to(self._folder)
-        found = self._slide_pattern.search(below.as_posix()) if self._slide_pattern else None
-        if found is not None and found[1]:
-            return as_stored(found[1])
-        return as_stored(self._folder.name if below.parent == Path() else below.parent.as_posix())
+        return slide_of(Path(path).relative_to(self._folder), self._slide_pattern) or as_stored(self._folder.name)
 
     def _result(self, outcomes: tuple[Outcome, ...], now: float) -> TickResult:
         taken, waiting, quarantined = (
@@ -283,23 +303,3 @@ class Intake:
     def _is(self, path: str, status: str) -> bool:
         known = self._known.of(path)
         return known is not None and known.status == status and known.stamp == self._settling.stamp(path)
-
-
-def _refuse_unread(path: str, stamp: FileStamp, max_megapixels: float) -> None:
-    """Raise `ImageError` for what need not be opened."""
-    if is_container(path):
-        raise ImageError("is a Leica .lif container; export single pictures as BMP, TIFF, JPEG or PNG")
-    if path != as_stored(path):
-        raise ImageError("has a name that is not valid UTF-8; rename it")
-    if stamp.size > max_megapixels * 1e6 * _MOST_BYTES_PER_PIXEL + _MOST_BYTES_BESIDE:
-        raise TooLarge(
-            f"is {stamp.size / 1e6:.0f} MB long, more than a picture within "
-            f"limits.max_megapixels = {max_megapixels:g} needs"
-        )
-
-
-def _capture_time(told: datetime | None, stamp: FileStamp, zone: tzinfo) -> datetime:
-    """When the picture was taken, in UTC: as the camera says, else when the file was last written."""
-    if told is not None:
-        return told.replace(tzinfo=zone).astimezone(UTC)
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=stamp.mtime_ns // 1000)

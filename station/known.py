@@ -35,6 +35,14 @@ class Known:
         """What a path, as it was listed, held last."""
         return self._files.get(as_stored(path))
 
+    def waiting(self) -> list[str]:
+        """The paths, as stored, of files that are not whole yet."""
+        return [path for path, known in self._files.items() if known.status == "waiting"]
+
+    def forget(self, path: str) -> None:
+        """A path, as stored, that holds nothing any more."""
+        self._files.pop(path, None)
+
     def note(self, path: str, stamp: FileStamp, status: str, next_look_at: datetime | None = None) -> None:
         """What was just written down of a path."""
         self._files[as_stored(path)] = KnownFile(as_stored(path), stamp, status, next_look_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,18 +18,20 @@ from station.database.records import (
     AuditedImage,
     FileStamp,
     History,
+    OpenItem,
     StoredAnalysis,
 )
 from station.database.retention import MASKS_PRUNED
 from station.database.store import Store
-from station.watching import Listing, as_stored
+from station.printing import PSEUDONYMS
+from station.watching import Listing, as_stored, is_gone
 
 # What a gap is called -> what is wrong.
 GAPS: Final[Mapping[str, str]] = {
     "unknown": "in the folder, never seen by the database",
     "changed": "changed since it was taken in",
     "unexplained": "not counted, without a reason",
-    "unlisted": "a sub-folder that cannot be listed",
+    "unlisted": "cannot be listed or seen",
     "uncounted": "done, without an analysis",
     "miscounted": "done, with another number of cells than its count",
     "maskless": "done, without masks that nobody pruned",
@@ -37,6 +39,16 @@ GAPS: Final[Mapping[str, str]] = {
 
 _NEEDS_REASON = ("waiting", "quarantined")
 _LEAST_HASH = 6  # hex digits by which an image may be named
+
+
+def unsettled(items: Sequence[OpenItem], *, folder_is_there: bool) -> list[OpenItem]:
+    """What somebody should look at: not what a later copy replaced, nor what never was a picture and is gone."""
+    return [item for item in items if item.reason != SUPERSEDED and not is_over(item, folder_is_there=folder_is_there)]
+
+
+def is_over(item: OpenItem, *, folder_is_there: bool) -> bool:
+    """Whether it never was a picture and its file is gone; nothing is gone with the whole folder."""
+    return folder_is_there and not item.whole and is_gone(item.path)
 
 
 # A folder
@@ -180,7 +192,8 @@ def find(told: str, store: Store, folder: Path) -> History:
             return found
     raise StationError(
         f"there is no image {told}; give the number of an image, the path of a picture that the station has taken, or "
-        f"at least {_LEAST_HASH} hex digits of its content hash; `station reconcile --list` lists the paths"
+        f"at least {_LEAST_HASH} hex digits of its content hash; {PSEUDONYMS}; `station reconcile --list` lists the "
+        "paths"
     )
 
 

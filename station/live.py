@@ -6,6 +6,7 @@ in a process of its own, and taken over with the next picture after it proved it
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,12 +14,13 @@ from pathlib import Path
 
 from station.contract.bundle import Bundle
 from station.contract.errors import BundleError
+from station.crashes import DIED, MOST_AT_WORK, Crashes
 from station.database.records import EngineTrial, StoredModel
 from station.database.store import Store
-from station.engines import Option, Setup
+from station.engines import Option
 from station.engines.tensorrt.builder import DONE, RUNNING, Build, start_build
-from station.registry import Loaded, active_bundle, opened, plans_folder
-from station.selection import asked, choose, pending, standbys, try_one
+from station.registry import Loaded, active_bundle, opened, plans_folder, setup_beside
+from station.selection import REFERENCE_OPTION, asked, choose, named, pending, standbys, try_one
 from station.settings import Engine as EngineSettings
 
 StartBuild = Callable[[Path, str, Path], Build]  # bundle, precision, folder of plans
@@ -27,11 +29,16 @@ StartBuild = Callable[[Path, str, Path], Build]  # bundle, precision, folder of 
 class LiveModel:
     """The active model of the database, loaded; a newly activated one is taken over with the next picture."""
 
-    def __init__(self, store: Store, settings: EngineSettings, *, start: StartBuild = start_build) -> None:
+    def __init__(self, store: Store, settings: EngineSettings, *, start: StartBuild | None = start_build) -> None:
+        """`start`: none for a station that ends before a plan could be built."""
         self._store, self._settings, self._start = store, settings, start
+        self._crashes = Crashes(store)
         self._model: StoredModel | None = None
+        self._trials: tuple[EngineTrial, ...] = ()  # by which the engine of the loaded one was chosen
+        self._serving: str | None = None  # the engine, with its runtime; none for the reference
         self._loaded: Loaded | None = None
         self._build: tuple[Option, Build] | None = None
+        self._damaged: tuple[str, tuple[int, int] | None] | None = None  # an active model that cannot be loaded
         self._told: deque[str | None] = deque()  # filled by any thread
 
     def current(self) -> Loaded:
@@ -39,18 +46,60 @@ class LiveModel:
         model = self._store.active_model()
         if model is None:
             raise BundleError("no model is active; `station model install BUNDLE` or `station init` gives one")
-        if self._loaded is None or self._loaded.sha256 != model.sha256:
-            self._loaded = self._load(model)
-            self._model = model
-        elif self._build is not None:
-            self._look_after_build()
+        if self._loaded is None or self._is_outdated(model):
+            self._take_over(model)
+            assert self._loaded is not None
+        else:
+            self._forget_damaged(model)
+            if self._build is not None:
+                self._look_after_build()
         return self._loaded
 
+    def _take_over(self, model: StoredModel) -> None:
+        """Load a model. Where its file is damaged the one before it goes on counting, until the file is another one."""
+        if self._damaged is not None:
+            self._told.append(None)  # before the engine of this one has its say
+        try:
+            self._loaded = self._load(model)
+        except BundleError as cause:
+            if self._loaded is None:
+                raise
+            self._damaged = model.sha256, _stamp(model)
+            self._told.append(f"{cause}; {self._loaded.name} goes on counting")
+        else:
+            self._model, self._damaged = model, None
+
+    def _forget_damaged(self, active: StoredModel) -> None:
+        """A damaged model that is active no more troubles nobody."""
+        if self._is_over(active):
+            self._damaged = None
+            self._told.append(None)
+
+    def _is_over(self, active: StoredModel) -> bool:
+        return self._damaged is not None and self._damaged[0] != active.sha256
+
     def has_changed(self) -> bool:
-        """Whether `current` would give something else than it did last."""
+        """Whether `current` would give something else than it did last, or say so."""
         model = self._store.active_model()
         ended = self._build is not None and self._build[1].poll() != RUNNING
-        return ended or self._loaded is None or model is None or model.sha256 != self._loaded.sha256
+        return ended or self._loaded is None or model is None or self._is_outdated(model) or self._is_over(model)
+
+    def died(self) -> None:
+        """The station died while it counted. An engine with which it does so again and again serves no more."""
+        model = self._store.active_model()
+        trials = self._store.trials(model.sha256) if model else ()
+        option = choose(trials, self._settings).option
+        if model is None or option == REFERENCE_OPTION or not self._crashes.died_at_work(named(option)):
+            return
+        refusal = f"{DIED} {MOST_AT_WORK} times in a row while it counted"
+        (trial,) = (one for one in trials if (one.engine, one.precision) == (option.engine, option.precision))
+        self._store.keep_trials(model.sha256, _with(trials, replace(trial, refusal=refusal)))
+        self._told.append(f"{option} cannot serve: {refusal}; `station model install` tries it again")
+
+    def worked(self) -> None:
+        """A picture was counted by it."""
+        if self._serving is not None:
+            self._crashes.worked(self._serving)
 
     def troubles(self) -> list[str | None]:
         """What went wrong with engines since the last call, oldest first; None where all is well again."""
@@ -62,8 +111,18 @@ class LiveModel:
             self._build[1].stop()
             self._build = None
 
+    def _is_outdated(self, model: StoredModel) -> bool:
+        """Whether another model is active, or engines were tried again by another program."""
+        if self._damaged is not None and self._damaged == (model.sha256, _stamp(model)):
+            return False
+        return self._model is None or (model.sha256, self._store.trials(model.sha256)) != (
+            self._model.sha256,
+            self._trials,
+        )
+
     def _load(self, model: StoredModel) -> Loaded:
         bundle, trials = active_bundle(model), self._store.trials(model.sha256)
+        self._trials = trials
         self.close()
         self._begin_next_build(trials, Path(model.path))
         self._let_go()
@@ -75,28 +134,29 @@ class LiveModel:
         Nothing is lost by it: the reference can be opened at any time.
         """
         self._loaded = None
+        gc.collect()  # a picture that failed holds on to the engine in a circle
 
     def _begin_next_build(self, trials: Sequence[EngineTrial], home: Path) -> None:
         for option in pending(asked(trials, self._settings))[:1]:
             self._begin_build(option, home)
 
     def _begin_build(self, option: Option, home: Path) -> None:
-        if self._build is None:
+        if self._start is None:
+            self._told.append(f"{option} has no plan yet; `station model install` or a station that stays builds it")
+        elif self._build is None:
             self._build = option, self._start(home, option.precision, plans_folder(home))
 
     def _opened(self, bundle: Bundle, trials: Sequence[EngineTrial], home: Path) -> Loaded:
         option = choose(trials, self._settings).option
+        self._serving = None if option == REFERENCE_OPTION else named(option)
         return opened(
             bundle,
             (option, *standbys(trials, option, self._settings)),
-            self._setup(home),
+            setup_beside(home, self._settings, self._crashes.guard),
             self._told.append,
             # It was there when the engine proved itself: lost, damaged, or for another GPU or library.
             plan_missing=lambda missing: self._begin_build(missing, home),
         )
-
-    def _setup(self, home: Path) -> Setup:
-        return Setup(threads=self._settings.threads, plans=plans_folder(home), build=False)
 
     def _look_after_build(self) -> None:
         assert self._build is not None and self._model is not None
@@ -107,16 +167,26 @@ class LiveModel:
         self.close()
         bundle, home = active_bundle(self._model), Path(self._model.path)
         self._let_go()
-        trial = try_one(bundle, option, self._setup(home), waits=state != DONE)
+        trial = try_one(bundle, option, setup_beside(home, self._settings, self._crashes.guard), waits=state != DONE)
         if not trial.serves:
             trial = replace(trial, refusal=trial.refusal or f"its plan could not be built: {state}")
             self._told.append(f"{option} cannot serve: {trial.refusal}")
         trials = _with(self._store.trials(bundle.sha256), trial)
         self._store.keep_trials(bundle.sha256, trials)
+        self._trials = self._store.trials(bundle.sha256)
         if trial.serves:
             self._told.append(None)
         self._loaded = self._opened(bundle, trials, home)
         self._begin_next_build(trials, home)
+
+
+def _stamp(model: StoredModel) -> tuple[int, int] | None:
+    """Of a model's file: when it was written, ns, and its bytes; none where there is no file."""
+    try:
+        status = Path(model.path).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def _with(trials: Sequence[EngineTrial], newer: EngineTrial) -> tuple[EngineTrial, ...]:

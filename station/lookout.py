@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from station.watching import FolderGone, Listing, look
 POLL_SECONDS = 5.0
 MOST_UNHEARD = 5  # pictures in a row that came without an event, from which on events are not believed in
 
+_MOST_NAMED = 5  # of what cannot be seen
 _LOOK_SHARE = 10  # listing may take one part in so many of the time
 
 
@@ -53,9 +55,14 @@ class Lookout:
         return self._gone
 
     def is_gone(self) -> bool:
-        """Whether the folder is not there right now, or is another one: then no reading error is a file's fault."""
+        """Whether the folder is not there right now, or is another one: then no reading error is a file's fault.
+
+        Its files are not listed for that: it is asked after each file that cannot be read.
+        """
         try:
             status = self.folder.stat()
+            with os.scandir(self.folder) as entries:
+                next(entries, None)
         except OSError:
             return True
         return self.identity not in (None, (status.st_dev, status.st_ino))
@@ -86,9 +93,12 @@ class Lookout:
         """List the folder. Raises FolderGone; what went wrong is told by `problem` until it is over."""
         periodic, self._rang = self.rescan_is_due(now), False
         self._arm(now)  # before the look: a file that comes between the two must ring
+        folders = self._bell.folders() if self._bell else frozenset()
         try:
             listing = look(self.folder)
             self._recognise(listing)
+            if self._bell and folders:
+                self._bell.found_in(folders, listing.files)
             self._gone, self._unlisted = None, listing.unlisted
             return listing
         except FolderGone as error:
@@ -116,7 +126,9 @@ class Lookout:
         """Why the folder is not seen fully or not at once."""
         if self._gone is not None:
             return self._gone
-        unlisted = (f"sub-folder cannot be listed: {name}" for name in self._unlisted)
+        unlisted = [f"cannot be seen: {name}" for name in self._unlisted[:_MOST_NAMED]]
+        if more := len(self._unlisted) - len(unlisted):
+            unlisted.append(f"and {more} more")
         return "; ".join(filter(None, (self._deaf, self._mistrust(), *unlisted))) or None
 
     def close(self) -> None:
@@ -126,7 +138,7 @@ class Lookout:
     def _mistrust(self) -> str | None:
         if self._bell is None or (self._unheard < MOST_UNHEARD and self._silent is None):
             return None
-        reason = self._silent or f"the last {self._unheard} pictures came without an event"
+        reason = self._silent or f"at least {MOST_UNHEARD} pictures in a row came without an event"
         return f"{self.folder}: {reason}; it is listed every {poll_seconds(self._rescan_seconds):g} s instead"
 
     def _poll_at(self) -> float:
@@ -145,7 +157,7 @@ class Lookout:
         """
         if self.identity not in (None, listing.identity):
             if not listing.files:
-                raise FolderGone(f"{self.folder}: is another folder, and empty; is the share mounted?")
+                raise FolderGone(self.folder, "is another folder, and empty; is the share mounted?")
             self._armed_at = None  # the watch is still on the old folder
         self.identity = listing.identity
 

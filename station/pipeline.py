@@ -22,7 +22,7 @@ import numpy as np
 
 from station.contract.analysis import Analysis, Prepared, Scale, finish, prepare
 from station.contract.decoding import decode
-from station.contract.errors import ImageError, Unreadable
+from station.contract.errors import EngineError, ImageError, Unreadable
 from station.contract.headers import read_header
 from station.contract.imaging import RGB, Probabilities, stay_in_one_thread
 from station.contract.manifest import Manifest
@@ -34,6 +34,7 @@ ScaleOf: TypeAlias = Callable[[RGB], Scale]
 
 _THREADS = 2  # on each side of the network; decoding and encoding let go of the interpreter
 _MOST_PIXELS = 48_000_000  # decoded at a time, unless one picture alone has more: what they hold is some 150 MB
+_MOST_IN_A_ROW = 3  # pictures at which an engine fails
 _BESIDE = 2  # pictures under way for which the network has no place: one being made ready, one being finished
 
 
@@ -108,6 +109,35 @@ def analyse_files(
                 yield flow.next()
         while flow.under_way:
             yield flow.next()
+
+
+def analyse_each(
+    files: Iterable[Path], scale_of: ScaleOf, manifest: Manifest, engine: Engine, max_megapixels: float
+) -> Iterator[Result | Failure]:
+    """As `analyse_files`, but a picture at which the engine fails, too large for the memory perhaps, stops no other.
+
+    Raises EngineError where it fails at three in a row: then it is not the pictures.
+    """
+    source, without_outcome, failed = iter(files), deque[Path](), 0
+
+    def fed() -> Iterator[Path]:
+        yield from tuple(without_outcome)  # those behind the one at which the engine failed, once more
+        for file in source:
+            without_outcome.append(file)
+            yield file
+
+    while True:
+        try:
+            for outcome in analyse_files(fed(), scale_of, manifest, engine, max_megapixels):
+                without_outcome.popleft()
+                failed = 0
+                yield outcome
+            return
+        except EngineError as cause:
+            failed += 1
+            if failed == _MOST_IN_A_ROW:
+                raise
+            yield Failure(without_outcome.popleft(), str(cause))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from station.contract.errors import BundleError
 from station.daemon import record_of
 from station.database.records import Counted, Lease, StoredModel
 from station.database.store import Store
-from station.pipeline import Failure, Result, analyse_files
+from station.pipeline import Failure, Result, analyse_each
 from station.places import is_there
 from station.registry import Loaded, load_active
 from station.settings import Settings
@@ -70,7 +70,7 @@ def reanalyse(
     """Analyse what is due, one outcome per picture, each written when it is handed out.
 
     `trouble` is called with a sentence where the engine fails and another one answers, in any thread. Raises
-    BundleError or EngineError where the model cannot be used.
+    BundleError or EngineError where the model cannot be used; a single picture at which its engine fails is an outcome.
     """
     if not planned.due:
         return
@@ -78,7 +78,7 @@ def reanalyse(
     scale = scale_of(store, settings, (), model, lambda _diameter: None)
     under_way: deque[Counted] = deque()
     paths = _paths(store, planned.due, under_way)
-    for outcome in analyse_files(paths, scale, model.manifest, model.engine, settings.limits.max_megapixels):
+    for outcome in analyse_each(paths, scale, model.manifest, model.engine, settings.limits.max_megapixels):
         yield _kept(store, under_way.popleft(), outcome, model, settings)
 
 
@@ -98,7 +98,7 @@ def _kept(store: Store, one: Counted, outcome: Result | Failure, model: Loaded, 
         return Recount(one.image_id, one.path, one.wbc_count, None, outcome.reason)
     if outcome.sha256 != one.sha256:
         return Recount(one.image_id, one.path, one.wbc_count, None, "its file holds another picture now")
-    lease = Lease(one.image_id, (one.path,), one.sha256, 1, 1, one.clock_differs)
+    lease = Lease(one.image_id, (one.path,), one.sha256, 1, one.clock_differs)
     if not store.add_analysis(record_of(lease, outcome, model, settings)):
         return Recount(one.image_id, one.path, one.wbc_count, None, "was removed, or analysed, meanwhile")
     return Recount(one.image_id, one.path, one.wbc_count, outcome.analysis.wbc_count)

@@ -11,13 +11,15 @@ from station.contract.analysis import Scale
 from station.contract.bundle import Bundle, GoldenResult, read_bundle, write_bundle
 from station.contract.errors import BundleError, EngineError, PlanMissing, SettingsError
 from station.contract.manifest import Manifest, NetworkScale
+from station.crashes import LIMIT_SECONDS, Crashes
 from station.database.records import StoredModel
 from station.database.store import Store
-from station.engines import Engine, Option, Setup, open_engine
+from station.engines import Engine, Guard, Option, Setup, open_engine, unguarded
+from station.proof import prove_engine
 from station.selection import (
     REFERENCE_OPTION,
     choose_current,
-    prove_engine,
+    named,
     stale,
     standbys,
     try_all,
@@ -66,7 +68,7 @@ def load_active(model: StoredModel, store: Store, settings: EngineSettings, trou
     """
     bundle, trials = active_bundle(model), store.trials(model.sha256)
     option = choose_current(trials, bundle, settings)
-    setup = Setup(threads=settings.threads, plans=plans_folder(Path(model.path)), build=False)
+    setup = setup_beside(Path(model.path), settings)
     return opened(bundle, (option, *standbys(trials, option, settings)), setup, trouble)
 
 
@@ -137,7 +139,8 @@ def install(
     """
     bundle = read_bundle(path)
     home = folder / f"{bundle.manifest.name}-{bundle.sha256[:12]}.zip"
-    setup = Setup(threads=settings.threads, plans=plans_folder(home), build=build, report=report)
+    guard = Crashes(store, None if build else LIMIT_SECONDS).guard
+    setup = Setup(threads=settings.threads, plans=plans_folder(home), build=build, report=report, guard=guard)
     trials, golden = try_all(bundle, settings, setup, step=step)
     _keep(bundle, home)
     model = store.add_model(
@@ -159,7 +162,7 @@ def try_again(
     on another processor. Raises BundleError or EngineError where the reference itself does not prove the model.
     """
     bundle, trials = active_bundle(model), store.trials(model.sha256)
-    setup = Setup(threads=settings.threads, plans=plans_folder(Path(model.path)), build=False)
+    setup = setup_beside(Path(model.path), settings, Crashes(store).guard)
     if stale(trials, bundle, settings):
         store.keep_trials(model.sha256, try_stale(trials, bundle, settings, setup, step=step))
 
@@ -186,13 +189,20 @@ def plans_folder(home: Path) -> Path:
     return home.parent / "plans"
 
 
+def setup_beside(home: Path, settings: EngineSettings, guard: Guard = unguarded) -> Setup:
+    """How engines of an installed bundle are opened: with the plans that lie beside it, and without building any."""
+    return Setup(threads=settings.threads, plans=plans_folder(home), build=False, guard=guard)
+
+
 def _proved(bundle: Bundle, option: Option, setup: Setup) -> Loaded:
     """A model on an engine. Any but the reference proves itself first.
 
     Raises EngineError where it cannot be opened, BundleError where it does not reproduce the golden pictures.
     """
-    engine = open_engine(bundle, option.engine, option.precision, setup)
-    if option != REFERENCE_OPTION:
+    if option == REFERENCE_OPTION:
+        return Loaded(bundle.manifest, bundle.sha256, open_engine(bundle, option.engine, option.precision, setup))
+    with setup.guard(named(option)):
+        engine = open_engine(bundle, option.engine, option.precision, setup)
         prove_engine(bundle, engine, option.precision)
     return Loaded(bundle.manifest, bundle.sha256, engine)
 

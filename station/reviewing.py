@@ -21,6 +21,7 @@ from station.contract.corrections import (
     words_of,
 )
 from station.contract.decoding import decode
+from station.contract.doubts import doubted
 from station.contract.errors import CorrectionError, ImageError
 from station.contract.imaging import RGB
 from station.contract.masks import decode_mask, encode, encode_narrow
@@ -29,8 +30,7 @@ from station.database.records import History, StoredCell, StoredCorrection
 from station.database.review_records import NewCorrection, Reviewed, ReviewedCell, Seen, by
 from station.database.store import Store
 from station.originals import content_of
-from station.printing import plural
-from station.watching import as_stored
+from station.printing import as_text, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def correct(
     cell a meaning once the image was analysed again. `image` [H, W, 3] is what a new cell is outlined by. Raises
     CorrectionError where nobody says it, or there is no such analysed image.
     """
-    who, why = _named(who), as_stored(why)
+    who, why = _named(who), as_text(why)
     while True:
         before = state_of(store, image_id)
         seen = seen or before.seen
@@ -79,7 +79,7 @@ def correct(
             detail, after = _made(store, before, correction, image)
         except CorrectionError as cause:
             return Outcome(before, None, str(cause), meanwhile)
-        written = store.append_correction(_new(before, after, who, why, correction, detail))
+        written = store.append_correction(_new(before, after, seen, who, why, correction, detail))
         if written is not None:  # else somebody was faster: once more, on what is there now
             return Outcome(state_of(store, image_id), written, None, meanwhile)
 
@@ -132,6 +132,8 @@ def _need_sense(correction: Correction, before: Reviewed, seen: Seen) -> None:
         )
     if seen.number < before.number and of_all:
         raise CorrectionError("the image was changed since you looked at it; look again")
+    if seen.newest_analysis_id > before.seen_analysis_id:
+        raise CorrectionError(f"image {before.image_id} has no analysis {seen.newest_analysis_id}")
     then, now = (seen.newest_analysis_id, before.seen_analysis_id) if of_all else (seen.analysis_id, before.analysis_id)
     if then != now and not isinstance(correction, RejectImage | Flag):
         raise CorrectionError("the image was analysed again since you looked at it; look again")
@@ -165,7 +167,8 @@ def _edited(before: Reviewed, correction: Edit, image: RGB | None) -> Reviewed:
         return replace(before, rejected=True)
     old = masks_of(before)
     new = apply(*old, correction, image, before.cell_diameter_px, next_id=before.next_id)
-    cells = _cells(before.cells, *changed_cells(old, new))
+    touched, left = changed_cells(old, new)
+    cells = _cells(before.cells, touched, doubted(left, before.cell_diameter_px, None))
     return replace(before, changed=True, cells=cells, labels_png=encode(new[0]), cells_png=encode_narrow(new[1]))
 
 
@@ -180,12 +183,13 @@ def _cells(before: Iterable[ReviewedCell], touched: frozenset[int], left: Iterab
 
 
 def _new(
-    before: Reviewed, after: Reviewed, who: str, why: str, correction: Correction, detail: dict[str, Any]
+    before: Reviewed, after: Reviewed, seen: Seen, who: str, why: str, correction: Correction, detail: dict[str, Any]
 ) -> NewCorrection:
     return NewCorrection(
         image_id=before.image_id,
         analysis_id=after.analysis_id,
-        seen_analysis_id=before.seen_analysis_id,
+        seen_analysis_id=seen.newest_analysis_id,
+        newest_analysis_id=before.seen_analysis_id,
         after=before.number,
         stands=after.stands,
         who=who,
@@ -203,4 +207,4 @@ def _new(
 def _named(who: str) -> str:
     if not who.strip():
         raise CorrectionError("nobody is named; say who corrects or signs")
-    return as_stored(who)
+    return as_text(who)

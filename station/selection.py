@@ -12,10 +12,11 @@ from time import perf_counter
 from typing import Final
 
 from station.contract.analysis import Scale, prepare
-from station.contract.bundle import LEAST_GOLDEN_DICE, LEAST_INT8_DICE, Bundle, GoldenResult, prove
+from station.contract.bundle import Bundle, GoldenResult
 from station.contract.decoding import decode
 from station.contract.errors import BundleError, EngineError, PlanMissing
 from station.contract.imaging import RGB
+from station.crashes import DIED
 from station.database.records import EngineTrial
 from station.engines import (
     AUTO,
@@ -31,6 +32,7 @@ from station.engines import (
     problem,
 )
 from station.processor import this_processor
+from station.proof import prove_engine
 from station.settings import Engine as EngineSettings
 
 REFERENCE_OPTION: Final = Option(REFERENCE, "float32")
@@ -50,8 +52,15 @@ class Choice:
 def wanted(bundle: Bundle, settings: EngineSettings) -> tuple[Option, ...]:
     """What the settings ask for, of what the bundle allows; the reference comes first and is always among it.
 
-    Raises EngineError where no engine is called so, or cannot compute in the precision told.
+    Raises EngineError as `demand_sense` does.
     """
+    demand_sense(settings)
+    fitting = [option for option in options(bundle) if fits(option, settings) and option != REFERENCE_OPTION]
+    return REFERENCE_OPTION, *fitting
+
+
+def demand_sense(settings: EngineSettings) -> None:
+    """Raises EngineError where no engine is called so, or cannot compute in the precision told."""
     if settings.name not in (AUTO, *ENGINES):
         raise EngineError(f"there is no engine '{settings.name}'; known: {AUTO}, {', '.join(ENGINES)}")
     able = ENGINES.get(settings.name, PRECISIONS)
@@ -59,8 +68,6 @@ def wanted(bundle: Bundle, settings: EngineSettings) -> tuple[Option, ...]:
         raise EngineError(
             f"the engine {settings.name} does not compute in {settings.precision}; it can in {', '.join(able)}"
         )
-    fitting = [option for option in options(bundle) if fits(option, settings) and option != REFERENCE_OPTION]
-    return REFERENCE_OPTION, *fitting
 
 
 def try_all(
@@ -113,30 +120,14 @@ def try_one(bundle: Bundle, option: Option, setup: Setup, *, waits: bool = True)
     try:
         if (reason := problem(option)) is not None:
             raise EngineError(reason)
-        engine = open_engine(bundle, option.engine, option.precision, setup)
-        golden = prove_engine(bundle, engine, option.precision)
-        return _timed(blank, engine, golden, bundle)
+        with setup.guard(named(option)):
+            engine = open_engine(bundle, option.engine, option.precision, setup)
+            golden = prove_engine(bundle, engine, option.precision)
+            return _timed(blank, engine, golden, bundle)
     except PlanMissing as cause:
         return blank if waits else replace(blank, refusal=str(cause))
     except (BundleError, EngineError) as cause:
         return replace(blank, refusal=str(cause))
-
-
-def prove_engine(bundle: Bundle, engine: Engine, precision: str) -> tuple[GoldenResult, ...]:
-    """The golden gate, for single tiles and for batches, which may take another way through the engine.
-
-    Raises BundleError where it does not reproduce a golden picture, EngineError where it fails.
-    """
-    least = least_cell_dice(precision)
-    golden = prove(bundle, engine, least_cell_dice=least)
-    if engine.batch > 1:
-        prove(bundle, lambda tiles: engine(tiles.repeat(engine.batch, axis=0))[-1:], least_cell_dice=least)
-    return golden
-
-
-def least_cell_dice(precision: str) -> float:
-    """What the golden gate asks; bfloat16 has eight significant bits, as int8 has."""
-    return LEAST_INT8_DICE if precision in ("int8", "bfloat16") else LEAST_GOLDEN_DICE
 
 
 def choose(trials: Sequence[EngineTrial], settings: EngineSettings) -> Choice:
@@ -211,6 +202,11 @@ def found(option: Option) -> str:
     return ", ".join((runtime, processor.name, *processor.abilities))
 
 
+def named(option: Option) -> str:
+    """The option with what a trial of it holds for: another runtime is another engine."""
+    return f"{option}, {found(option)}"
+
+
 def gpu_trouble(trials: Sequence[EngineTrial], settings: EngineSettings) -> str | None:
     """Why no GPU serves although one may be expected to: TensorRT is installed, and `auto` would take it."""
     gpu = [trial for trial in asked(trials, settings) if trial.engine == GPU_ENGINE]
@@ -227,7 +223,9 @@ def _current(trials: Sequence[EngineTrial], bundle: Bundle, settings: EngineSett
 
 
 def _may_have_recovered(trial: EngineTrial) -> bool:
-    return trial.engine == GPU_ENGINE and trial.refusal is not None and problem(_option(trial)) is None
+    if trial.engine != GPU_ENGINE or trial.refusal is None or trial.refusal.startswith(DIED):
+        return False
+    return problem(_option(trial)) is None
 
 
 def fits(option: Option, settings: EngineSettings) -> bool:

@@ -18,6 +18,8 @@ from station.contract.manifest import Frozen
 CONFIG_VARIABLE = "WBC_STATION_CONFIG"
 DEFAULT_FILE = Path("station.toml")
 
+_DAY_SECONDS = 86_400.0
+
 
 def _known_zone(name: str) -> str:
     try:
@@ -53,10 +55,10 @@ class Camera(Frozen):
     """Where pictures come from, and how large cells are in them."""
 
     folder: Place
-    cell_diameter_px: Annotated[float, Field(gt=4, le=2000)] | Literal["auto"] = "auto"
-    um_per_px: float | None = Field(None, gt=0)
-    settle_seconds: float = Field(2.0, ge=0)
-    rescan_seconds: float = Field(60.0, gt=0)
+    cell_diameter_px: Annotated[float, Field(gt=4, le=2000, strict=True)] | Literal["auto"] = "auto"
+    um_per_px: float | None = Field(None, gt=0, strict=True)
+    settle_seconds: float = Field(2.0, ge=0, le=_DAY_SECONDS, strict=True)
+    rescan_seconds: float = Field(60.0, gt=0, le=_DAY_SECONDS, strict=True)
     slide_pattern: Annotated[str, AfterValidator(_regular_expression)] | None = None
 
     @property
@@ -76,14 +78,14 @@ class Engine(Frozen):
 
     name: str = "auto"
     precision: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
-    threads: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0, strict=True)
 
 
 class Report(Frozen):
     """How a day is summed up."""
 
     time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
-    target_cells: int = Field(0, ge=0)  # white cells to count on each slide; 0: none
+    target_cells: int = Field(0, ge=0, strict=True)  # white cells to count on each slide; 0: none
 
     @property
     def zone(self) -> ZoneInfo:
@@ -94,15 +96,15 @@ class Backup(Frozen):
     """Where verified copies of the database go, and how many of them stay; 0: all."""
 
     folder: Place = Path("backups")
-    keep: int = Field(14, ge=0)
+    keep: int = Field(14, ge=0, strict=True)
 
 
 class Limits(Frozen):
     """What is refused before it costs memory, and with how many earlier fields of its slide one is compared."""
 
-    max_megapixels: float = Field(50.0, gt=0)
-    min_free_mb: float = Field(200.0, ge=0)
-    overlap_fields: int = Field(20, ge=0, le=1000)  # 0: pictures are not compared
+    max_megapixels: float = Field(50.0, gt=0, strict=True)
+    min_free_mb: float = Field(200.0, ge=0, strict=True)
+    overlap_fields: int = Field(20, ge=0, le=1000, strict=True)  # 0: pictures are not compared
 
     @property
     def min_free_bytes(self) -> float:
@@ -136,7 +138,7 @@ def settings_path(told: Path | None) -> Path:
 def read_settings(path: Path) -> Settings:
     """Settings from a file. Raises SettingsError naming the file, the key and the way out."""
     try:
-        return parse_settings(path.read_text(encoding="utf-8"), path)
+        return parse_settings(path.read_text(encoding="utf-8-sig"), path)
     except FileNotFoundError as cause:
         raise SettingsError(
             f"there is no settings file {path}; `station init` makes one, --config names another"
@@ -171,16 +173,19 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(update={"camera": camera, "database": database, "backup": backup})
 
 
+def leads_into(place: Path, folder: Path) -> bool:
+    """Whether a path lies in a folder or leads into it. Not by Path.resolve, which raises on links in a circle."""
+    return Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder))
+
+
 def misplaced(settings: Settings) -> str | None:
     """Why the database should lie elsewhere; none where it lies outside the camera's folder.
 
     A new station is refused then. One that has always been so goes on: its counts must stay within reach.
     """
     camera, database = settings.camera.folder, settings.database.path
-    # Lock and models lie beside the name that is told, SQLite's log beside the file that it leads to. `realpath`, for
-    # Path.resolve raises on links that lead in a circle, of which the commands say that they are not there.
-    written = (os.path.realpath(database.parent), os.path.realpath(database))
-    if not any(Path(place).is_relative_to(os.path.realpath(camera)) for place in written):
+    # Lock and models lie beside the name that is told, SQLite's log beside the file that it leads to.
+    if not any(leads_into(place, camera) for place in (database.parent, database)):
         return None
     return (
         "the database lies in the camera folder, where the station should never write (database.path is "

@@ -23,7 +23,7 @@ from station.database.review_records import (
 )
 from station.database.store import Store
 from station.days import bounds, in_reach
-from station.watching import as_stored
+from station.printing import as_text
 
 _UNDER_WAY = ("waiting", "queued", "leased")
 _NAMED_AT_MOST = 10
@@ -55,7 +55,7 @@ def sign(store: Store, subject: Subject, name: str, who: str, zone: ZoneInfo, *,
         counted = _counted(lines)
         images = tuple(map(_signed, counted))
         models = sorted({f"{line.model}, {line.model_sha256}" for line in counted})
-        return NewSignature(subject, name, as_stored(who), numbers(lines), tuple(models), images, _digest(images))
+        return NewSignature(subject, name, as_text(who), numbers(lines), tuple(models), images, _digest(images))
 
     return store.sign(scope_of(subject, name, zone), seal)
 
@@ -115,8 +115,8 @@ def _need_settled(subject: Subject, name: str, lines: Sequence[ReviewLine]) -> N
         )
     if open_ones := [f"{line.image_id} ({line.status})" for line in lines if line.status in _UNDER_WAY]:
         raise CorrectionError(
-            f"the {subject} {name} cannot be signed yet: not counted: image {_listed(open_ones)}; let `station run` "
-            "finish them"
+            f"the {subject} {name} cannot be signed yet: not counted: image {_listed(open_ones)}; `station run` counts "
+            "what is queued, and what waits is not whole: copy that file again, or remove it"
         )
 
 

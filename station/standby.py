@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.contract.errors import EngineError
-from station.engines import Engine, TileUnfit
+from station.engines import Engine, TileUnfit, finite_answer
 
 GIVES_UP_AFTER = 3  # failures in a row; then the first engine is not asked again
 
@@ -44,7 +43,7 @@ class WithStandby:
         if first is None:
             return self._of_standby(tiles)
         try:
-            answer = _finite(first, tiles)
+            answer = finite_answer(first, tiles)
         except TileUnfit:  # it is as sound as before
             return self._of_standby(tiles)
         except EngineError as cause:
@@ -89,11 +88,3 @@ def first_alone(tell: Callable[[str], None]) -> Callable[[str], None]:
             tell(sentence)
 
     return tell_first
-
-
-def _finite(engine: Engine, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Its answer. Raises EngineError where that holds numbers that are none."""
-    answer = engine(tiles)
-    if not math.isfinite(float(answer.sum())):
-        raise EngineError(f"{engine.name} answered with numbers that are not finite")
-    return answer

@@ -19,6 +19,7 @@ from station.printing import plural
 
 TEST_SET: Final = "test_set"  # the fact that holds it, as JSON
 LEARNT: Final = "learnt_slides"  # the fact that holds the slides that were exported for training, as JSON
+LEARNT_IMAGES: Final = "learnt_images"  # likewise their images: a slide may be renamed
 
 
 class TestSet(Frozen):
@@ -57,8 +58,8 @@ def draw(
             of_slide[line.slide].append(line.image_id)
     if len(of_slide) < 2:
         raise StationError(
-            f"{first} to {last} holds counted pictures of {plural(len(of_slide), 'slide')}, and a test set needs two "
-            "or more: some to test on, some to learn from; name more days with --from and --to"
+            f"{first} to {last} holds counted pictures of {plural(len(of_slide), 'slide')}, rejected ones aside, and "
+            "a test set needs two or more: some to test on, some to learn from; name more days with --from and --to"
         )
     unseen = sorted(of_slide.keys() - learnt)
     if not unseen:
@@ -105,14 +106,24 @@ def frozen(store: Store) -> TestSet | None:
         ) from cause
 
 
-def note_learnt(store: Store, slides: Iterable[str]) -> None:
-    """Remember that models may learn from these slides, so that none of them is drawn for a later test set."""
-    store.record_fact(LEARNT, json.dumps(sorted(learnt(store).union(slides))))
+def held_back(store: Store, made: TestSet) -> frozenset[str]:
+    """The slides of a test set by the names that they had, and by those that they have now."""
+    return store.slides_of(made.images).union(made.slides)
+
+
+def note_learnt(store: Store, lines: Sequence[ReviewLine]) -> None:
+    """Remember that models may learn from these, so that none of their slides is drawn for a later test set."""
+    store.record_fact(LEARNT, json.dumps(sorted(learnt(store).union(line.slide for line in lines))))
+    store.record_fact(LEARNT_IMAGES, json.dumps(sorted(_learnt_images(store).union(line.image_id for line in lines))))
 
 
 def learnt(store: Store) -> frozenset[str]:
-    """The slides that were exported for training at any time."""
-    return frozenset(json.loads(str(store.fact(LEARNT) or "[]")))
+    """The slides that were exported for training at any time, also by the names that they have now."""
+    return store.slides_of(_learnt_images(store)).union(json.loads(str(store.fact(LEARNT) or "[]")))
+
+
+def _learnt_images(store: Store) -> frozenset[int]:
+    return frozenset(json.loads(str(store.fact(LEARNT_IMAGES) or "[]")))
 
 
 def _chosen(unseen: Sequence[str], of_slide: dict[str, list[int]], wanted: float, seed: int) -> Sequence[str]:

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
+from station.contract.durable import flush
 from station.contract.errors import DatabaseError
-from station.database.backup import Contents, contents, damage, flush, fold, sizes, verified_copy, verify
+from station.database.backup import Contents, contents, damage, fold, sizes, verified_copy, verify
 from station.database.backup import compact as compact_pages
 from station.database.lock import RunLock, lock_file
 from station.database.records import FileStamp
@@ -149,6 +150,7 @@ def restore(backup: Path, database: Path, *, clock: Clock) -> Restored:
     """
     if database.exists() and backup.samefile(database):
         raise DatabaseError(f"{backup} is the database itself; name a backup")
+    database = database.resolve()  # what a link leads to is replaced, not the link
     with RunLock(database, clock=clock):
         examine(backup)
         staging = database.with_name(f"{database.name}.restoring")

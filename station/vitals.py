@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -52,6 +53,11 @@ class Disk:
             f"{self._folder}: only {free / 1e6:.0f} MB are free, limits.min_free_mb = {self._least_bytes / 1e6:g}; "
             "nothing is taken in until there is room; delete there what is not needed"
         )
+
+
+def awake_or_not() -> float:
+    """Seconds that only run forward, also while the machine sleeps, where the system tells these."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Clocks:

@@ -7,10 +7,9 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 
-from station.contract.errors import StationError
+from station.contract.errors import ImageError, StationError, TooLarge
 from station.database.records import FileStamp
 
 PICTURES = frozenset({"bmp", "dib", "tif", "tiff", "jpg", "jpeg", "png"})
@@ -20,12 +19,19 @@ _SEEN = PICTURES | CONTAINERS
 # Folders that file servers, Windows and macOS keep for themselves.
 _LITTER = frozenset({"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__macosx"})
 
-
 _LARGEST = 2**63 - 1
+_MOST_BYTES_PER_PIXEL, _MOST_BYTES_BESIDE = 8, 64e6  # four channels of 16 bits; thumbnails and metadata
 
 
 class FolderGone(StationError):
-    """The camera folder cannot be listed. That is not an empty folder: nothing follows from it."""
+    """The camera folder cannot be listed. That is not an empty folder: nothing follows from it.
+
+    `reason` names no file and no folder: it may be shown where names must not.
+    """
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(f"{folder}: {reason}")
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Listing:
     """One look at the camera folder."""
 
     files: dict[str, FileStamp]  # path below the folder as given -> stamp; pictures and containers
-    unlisted: tuple[str, ...]  # sub-folders that could not be listed, with the cause
+    unlisted: tuple[str, ...]  # sub-folders that could not be listed and entries that could not be seen, with the cause
     identity: tuple[int, int]  # device and inode of the folder
 
 
@@ -43,25 +49,32 @@ def scan(folder: Path) -> dict[str, FileStamp]:
 
 
 def look(folder: Path) -> Listing:
-    """List `folder` and its sub-folders, without following links to directories. Raises `FolderGone`."""
+    """List `folder` and its sub-folders, without following links to directories. Raises `FolderGone`.
+
+    What cannot be seen, a link in a circle for one, keeps nobody from seeing the rest.
+    """
     files: dict[str, FileStamp] = {}
-    unlisted: list[str] = []
+    unlisted: dict[str, OSError] = {}
     try:
         status = folder.stat()
-        below = _list_into(files, str(folder))
+        below = _list_into(files, unlisted, str(folder))
     except OSError as error:
         raise FolderGone(
-            f"{folder}: cannot be listed ({cause(error)}); is the share mounted, is the camera's PC on?"
+            folder, f"cannot be listed ({cause(error)}); is the share mounted, is the camera's PC on?"
         ) from error
+    if unlisted and not files and not below:  # so does a share that drops while it is listed
+        first = next(iter(unlisted.values()))
+        raise FolderGone(folder, f"shows nothing that can be read ({cause(first)}); is the share mounted?")
     while below:
         path = below.pop()
         try:
-            below += _list_into(files, path)
+            below += _list_into(files, unlisted, path)
         except FileNotFoundError:  # removed since its parent was listed
             continue
         except OSError as error:
-            unlisted.append(f"{path} ({cause(error)})")
-    return Listing(files, tuple(unlisted), (status.st_dev, status.st_ino))
+            unlisted[path] = error
+    words = tuple(f"{path} ({cause(error)})" for path, error in unlisted.items())
+    return Listing(files, words, (status.st_dev, status.st_ino))
 
 
 def is_picture(path: str) -> bool:
@@ -86,6 +99,34 @@ def as_stored(path: str) -> str:
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def holds(name: str, inode: int) -> bool:
+    """Whether a path, as stored, still leads to the file of that inode; True where that cannot be told."""
+    try:
+        return stamp_of(Path(name).stat()).inode == inode
+    except FileNotFoundError:
+        return _has_escapes(name)
+    except OSError:
+        return True
+
+
+def is_gone(name: str) -> bool:
+    """Whether there is no file of a path, as stored; False where that cannot be told.
+
+    Whether the camera folder is there must be known beside: below a share that is not mounted there is nothing.
+    """
+    try:
+        os.lstat(name)
+    except FileNotFoundError:
+        return not _has_escapes(name)
+    except OSError:
+        return False
+    return False
+
+
+def _has_escapes(name: str) -> bool:
+    return "\\x" in name
+
+
 def cause(error: OSError) -> str:
     """The system's words for an error, without the path."""
     return (error.strerror or type(error).__name__).lower()
@@ -95,26 +136,26 @@ def _suffix(path: str) -> str:
     return path.rpartition(".")[2].lower()
 
 
-def _list_into(files: dict[str, FileStamp], path: str) -> list[str]:
-    """Add the pictures of one directory to `files`; the directories below it."""
-    below = []
+def _list_into(files: dict[str, FileStamp], unlisted: dict[str, OSError], path: str) -> list[str]:
+    """Add the pictures of one directory to `files`, what cannot be seen to `unlisted`; the directories below it."""
+    below: list[str] = []
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if not entry.name.startswith(".") and entry.name.lower() not in _LITTER:
-                    below.append(entry.path)
-            elif is_picture(entry.name):
-                files.update(_stamped(entry))
+            try:
+                _list_entry(entry, files, below)
+            except FileNotFoundError:  # removed since, or a link to nothing
+                continue
+            except OSError as error:
+                unlisted[entry.path] = error
     return below
 
 
-def _stamped(entry: os.DirEntry[str]) -> Iterator[tuple[str, FileStamp]]:
-    try:
-        status = entry.stat()
-    except FileNotFoundError:  # removed since, or a link to nothing
-        return
-    if stat.S_ISREG(status.st_mode):
-        yield entry.path, stamp_of(status)
+def _list_entry(entry: os.DirEntry[str], files: dict[str, FileStamp], below: list[str]) -> None:
+    if entry.is_dir(follow_symlinks=False):
+        if not entry.name.startswith(".") and entry.name.lower() not in _LITTER:
+            below.append(entry.path)
+    elif is_picture(entry.name) and stat.S_ISREG((status := entry.stat()).st_mode):
+        files[entry.path] = stamp_of(status)
 
 
 @dataclass(slots=True)
@@ -181,26 +222,31 @@ class Settling:
         return max(0.0, min(waits, default=float("inf")))
 
 
-SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(minutes=10), timedelta(hours=24)
-
-
-class Pauses:
-    """How long to leave a refused file alone: doubled while it stays the same, without ever giving up."""
+class Refusals:
+    """How often a file was refused in a row as it is."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[FileStamp, timedelta]] = {}
+        self._last: dict[str, tuple[FileStamp, int]] = {}
 
-    def after(self, path: str, stamp: FileStamp) -> timedelta:
-        """The pause after one more refusal."""
-        before, last = self._last.get(path, (None, SHORTEST_PAUSE))
-        pause = min(2 * last, LONGEST_PAUSE) if before == stamp else SHORTEST_PAUSE
-        self._last[path] = (stamp, pause)
-        return pause
+    def count(self, path: str, stamp: FileStamp) -> int:
+        """One more refusal; how many that makes."""
+        before, times = self._last.get(path, (stamp, 0))
+        times = times + 1 if before == stamp else 1
+        self._last[path] = (stamp, times)
+        return times
 
     def forget(self, path: str) -> None:
         self._last.pop(path, None)
 
-    @staticmethod
-    def over(until: datetime | None, now: datetime) -> bool:
-        """Whether a pause has ended; also if it lies farther ahead than any: the clock was set back."""
-        return until is not None and not now < until <= now + LONGEST_PAUSE
+
+def refuse_unread(path: str, stamp: FileStamp, max_megapixels: float) -> None:
+    """Raise `ImageError` for what need not be opened."""
+    if is_container(path):
+        raise ImageError("is a Leica .lif container; export single pictures as BMP, TIFF, JPEG or PNG")
+    if path != as_stored(path):
+        raise ImageError("has a name that is not valid UTF-8; rename it")
+    if stamp.size > max_megapixels * 1e6 * _MOST_BYTES_PER_PIXEL + _MOST_BYTES_BESIDE:
+        raise TooLarge(
+            f"is {stamp.size / 1e6:.0f} MB long, more than a picture within "
+            f"limits.max_megapixels = {max_megapixels:g} needs"
+        )

@@ -84,7 +84,7 @@ class Day:
         quality: dict[str, float] | None = None,
     ) -> int:
         """A counted picture; `areas` multiplies those of its cells."""
-        made, cells, labels_png, cells_png = painted(recipe)
+        made, *_ = painted(recipe)
         self.number += 1
         path = self.folder / slide / (name or f"Image_{self.number:04d}.png")
         data = pixels(path, made.image, self.number) if file else b"%d" % self.number
@@ -92,27 +92,41 @@ class Day:
         new = NewImage(str(path), stamp, hashlib.sha256(data).hexdigest(), slide, at, rung=True)
         self.store.add_image(new)
         (lease,) = self.store.lease("test", 1)
-        self.store.save_analysis(
-            AnalysisRecord(
-                image_id=lease.image_id,
-                model_sha256=model * 64,
-                model=f"model {model}",
-                engine="onnxruntime 1.30 cpu",
-                settings_sha256="s",
-                package_version="0.1.0",
-                cell_diameter_px=recipe.cell_diameter_px,
-                cell_diameter_source="told",
-                flags=flags,
-                seconds={"total": float(self.rng.gamma(9, 0.02))},
-                cells=tuple(self.stored(cells, confidence, areas)),
-                labels_png=labels_png,
-                cells_png=cells_png,
-                width=recipe.width,
-                height=recipe.height,
-                quality=quality or {},
-            )
-        )
+        told = {"flags": flags, "model": model, "confidence": confidence, "areas": areas, "quality": quality}
+        self.store.save_analysis(self.analysis(lease.image_id, recipe, **told))  # type: ignore[arg-type]
         return lease.image_id
+
+    def analysis(
+        self,
+        image_id: int,
+        recipe: SmearRecipe,
+        *,
+        flags: tuple[str, ...] = (),
+        model: str = "m",
+        confidence: tuple[float, float] = (0.8, 0.99),
+        areas: float = 1.0,
+        quality: dict[str, float] | None = None,
+    ) -> AnalysisRecord:
+        """What a model finds in a picture of that recipe."""
+        _, cells, labels_png, cells_png = painted(recipe)
+        return AnalysisRecord(
+            image_id=image_id,
+            model_sha256=model * 64,
+            model=f"model {model}",
+            engine="onnxruntime 1.30 cpu",
+            settings_sha256="s",
+            package_version="0.1.0",
+            cell_diameter_px=recipe.cell_diameter_px,
+            cell_diameter_source="told",
+            flags=flags,
+            seconds={"total": float(self.rng.gamma(9, 0.02))},
+            cells=tuple(self.stored(cells, confidence, areas)),
+            labels_png=labels_png,
+            cells_png=cells_png,
+            width=recipe.width,
+            height=recipe.height,
+            quality=quality or {},
+        )
 
     def stored(self, cells: Sequence[Cell], confidence: tuple[float, float], areas: float) -> list[StoredCell]:
         return [

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from networks import DIAMETER_PX, discs
 
+from station.assembly import Station, assemble
 from station.bell import Bell as LiveBell
 from station.commission import commission
 from station.contract.bundle import Bundle, write_bundle
-from station.daemon import Station, assemble, run_once
+from station.daemon import run_once
 from station.database.records import ImageResult
 from station.database.store import Store
 from station.demo.camera import encode_bmp

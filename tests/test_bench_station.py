@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -313,6 +314,29 @@ def test_the_command_prints_tables_and_writes_both_files(tmp_path: Path, tiny: P
     assert (bench.fields, bench.rounds, bench.machine.threads, bench.machine.model) == (3, 1, 1, "tiny")
     assert ET.parse(drawing).getroot().tag == f"{SVG}svg"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.json", "bench.svg"]
+
+
+def test_paths_are_from_here_although_it_measures_elsewhere(tmp_path: Path, tiny: Path, station: Command) -> None:
+    """What measures is a process that starts where its parent is; with sudo that may be a home closed to it."""
+    closed = tmp_path / "home"
+    closed.mkdir()
+    shutil.copy(tiny, closed / "tiny.zip")
+    told = (
+        "--model",
+        "tiny.zip",
+        "--engines",
+        "onnxruntime",
+        "--fields",
+        2,
+        "--rounds",
+        1,
+        "--no-keras",
+        "-o",
+        "b.json",
+    )
+    run = station("bench", *told, "-o", "b.json", cwd=closed)
+    assert run.returncode == 0, run.stderr
+    assert Bench.model_validate_json((closed / "b.json").read_text()).fields == 2
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
 import zipfile
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,7 @@ from station.database.store import Store
 from station.demo.camera import encode_bmp
 from station.demo.smear import SmearRecipe, paint
 from station.registry import starter_path
+from station.settings import read_settings
 
 FIELD = paint(SmearRecipe(width=480, height=360, cell_diameter_px=100, wbc=2, seed=4))
 
@@ -114,6 +116,14 @@ def test_two_inputs_of_one_stem_are_refused_before_work(fields: Path, station: C
     assert not (fields / "m").exists()
 
 
+def test_a_link_in_a_circle_does_not_stop_the_others(fields: Path, station: Command, tmp_path: Path) -> None:
+    (fields / "loop.bmp").symlink_to(fields / "loop.bmp")
+    told = station("segment", fields, "--cell-diameter", 120, "--format", "jsonl", "--masks", tmp_path)
+    assert told.returncode == 1 and "loop.bmp: cannot be read (" in told.stderr and "Traceback" not in told.stderr
+    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    assert len(lines) == len(list(fields.iterdir())) == 1 + sum("wbc_count" in line for line in lines)
+
+
 @pytest.mark.parametrize("option", ["--masks", "--overlays"])
 def test_segment_never_writes_over_an_input(fields: Path, station: Command, option: str) -> None:
     picture = cv2.imencode(".png", FIELD.image)[1].tobytes()
@@ -185,6 +195,18 @@ def test_segment_prints_plain_lines_where_it_is_piped(fields: Path, station: Com
             "camera.folder: there is no home ~nosuchuser on this machine (found '~nosuchuser/x')",
         ),
         ('[camera]\nfolder = "x"\n[database]\npath = "\\u0000"\n', "database.path: no file can be called so"),
+        (
+            '[camera]\nfolder = "x"\n[database]\npath = "d"\n[backup]\nkeep = true\n',
+            "backup.keep: Input should be a valid integer (found True)",
+        ),
+        (
+            '[camera]\nfolder = "x"\nrescan_seconds = true\n[database]\npath = "d"\n',
+            "camera.rescan_seconds: Input should be a valid number (found True)",
+        ),
+        (
+            '[camera]\nfolder = "x"\nsettle_seconds = 1e300\n[database]\npath = "d"\n',
+            "camera.settle_seconds: Input should be less than or equal to 86400",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_the_way_out(tmp_path: Path, station: Command, text: str, sentence: str) -> None:
@@ -193,6 +215,37 @@ def test_a_wrong_setting_is_named_with_the_way_out(tmp_path: Path, station: Comm
     told = station("run", "--once", "--config", path)
     assert told.returncode == 2
     assert str(path) in told.stderr and sentence in told.stderr and "Traceback" not in told.stderr
+
+
+def test_whole_numbers_do_for_seconds_and_windows_begins_files_with_a_mark(tmp_path: Path) -> None:
+    text = '[camera]\nfolder = "x"\nsettle_seconds = 3\ncell_diameter_px = 120\n[database]\npath = "d"\n'
+    (tmp_path / "station.toml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    camera = read_settings(tmp_path / "station.toml").camera
+    assert (camera.settle_seconds, camera.cell_diameter_px) == (3.0, 120.0)
+
+
+@pytest.mark.parametrize("name", ["𠮷 😀", 'a "b" \\c\x7f', "line\nbreak"])
+def test_init_writes_settings_for_any_folder_that_has_a_name(tmp_path: Path, station: Command, name: str) -> None:
+    (tmp_path / name).mkdir()
+    told = station("init", tmp_path / "home", "--camera", tmp_path / name, "--engine", "onnxruntime")
+    assert told.returncode == 0, told.stderr
+    assert read_settings(tmp_path / "home" / "station.toml").camera.folder == tmp_path / name
+
+
+def test_init_refuses_a_folder_whose_name_no_settings_file_can_hold(tmp_path: Path, station: Command) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    told = station("init", tmp_path / "home", "--camera", odd)
+    assert (told.returncode, "caf\\xe9 cannot stand in a settings file" in told.stderr) == (2, True)
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--precision", "fp16"), ("--engine", "cuda")])
+def test_segment_names_the_engines_and_precisions_that_there_are(
+    fields: Path, station: Command, option: str, value: str
+) -> None:
+    told = station("segment", fields / "two.bmp", option, value)
+    assert told.returncode == 2 and f"'{value}' is not one of 'auto'" in told.stderr
 
 
 @pytest.mark.parametrize(
@@ -282,7 +335,20 @@ def test_models_are_installed_activated_and_rolled_back(home: Path, station: Com
     assert station("model", "rollback", *config).stdout.startswith("active: starter")
     told = station("model", "rollback", *config)
     assert (told.returncode, "there is no earlier model" in told.stderr) == (1, True)
+    bundle = Path(station("model", "path", "2", *config).stdout.strip())
+    whole = bundle.read_bytes()
+    bundle.write_bytes(b"torn")
+    told = station("model", "activate", 2, *config)
+    assert told.returncode == 1 and "active: " not in told.stdout and str(bundle) in told.stderr
+    assert station("model", "path", *config).stdout != f"{bundle}\n"
+    bundle.write_bytes(whole)
     assert station("model", "activate", 2, *config).returncode == 0
+    starter = Path(station("model", "path", "starter", *config).stdout.strip())
+    whole = starter.read_bytes()
+    starter.write_bytes(b"torn")
+    assert station("model", "rollback", *config).returncode == 1
+    assert station("model", "path", *config).stdout.strip() == str(bundle)
+    starter.write_bytes(whole)
     told = station("model", "activate", "other", *config)
     assert (told.returncode, "no installed model is called 'other'; installed: 1 (starter)" in told.stderr) == (1, True)
 
@@ -362,6 +428,9 @@ def test_report_and_status_tell_what_run_did(home: Path, station: Command) -> No
     assert "is text, not a picture" in station("status", *config).stdout
     table = station("report", *config).stdout
     assert "1 picture counted, 2 white cells" in table and "Meier" not in table and "1 not counted" in table
+    (home / "camera/text.bmp").unlink()  # the way out of an exit code 1
+    assert station("run", "--once", *config).returncode == 0
+    assert "is text, not a picture; its file is gone" in station("status", *config).stdout
     told = station("report", "--format", "json", "--names", "-o", home / "day.json", *config)
     assert told.stdout == f"wrote {home / 'day.json'}\n"
     assert json.loads((home / "day.json").read_text())["slides"] == [
@@ -387,6 +456,28 @@ def test_yesterday_is_the_stations_and_names_the_file(home: Path, station: Comma
     day = datetime.now(ZoneInfo("Pacific/Kiritimati")).date() - timedelta(days=1)
     assert told.stdout == f"wrote {home / f'report-{day}.txt'}\n"
     assert (home / f"report-{day}.txt").read_text().startswith(f"{day} (Pacific/Kiritimati): 0 pictures")
+
+
+def test_pages_that_were_missed_are_written_and_none_twice(home: Path, station: Command) -> None:
+    """The machine was off at some midnights; yesterday's page is made anew, for it may have been made by day."""
+    path, now = home / "station.toml", datetime.now(UTC)
+    for back in (2, 4, 30):
+        picture = home / "camera" / f"{back}.bmp"
+        picture.write_bytes(
+            encode_bmp(paint(SmearRecipe(width=160, height=120, cell_diameter_px=50, wbc=1, seed=back)).image)
+        )
+        os.utime(picture, ((now - timedelta(days=back)).timestamp(),) * 2)
+    assert station("run", "--once", "--config", path).returncode == 0
+    target = home / "report-{date}.txt"
+    days = {back: (now - timedelta(days=back)).date() for back in (1, 2, 3, 4, 30)}
+    told = station("report", "--missing", 14, "-o", target, "--config", path)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines() == [f"wrote {home / f'report-{days[back]}.txt'}" for back in (4, 2, 1)]
+    assert ": 1 picture counted" in (home / f"report-{days[4]}.txt").read_text()
+    again = station("report", "--missing", 14, "-o", target, "--config", path)
+    assert again.stdout == f"wrote {home / f'report-{days[1]}.txt'}\n"
+    for wrong in (("-o", home / "one.txt"), (), ("--date", "yesterday", "-o", target)):
+        assert station("report", "--missing", 3, *wrong, "--config", path).returncode == 2
 
 
 def test_the_demo_counts_its_painted_fields(tmp_path: Path, station: Command) -> None:

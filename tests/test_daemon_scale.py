@@ -10,10 +10,13 @@ import pytest
 from networks import tiny_bundle
 from stations import Bench, save
 
-from station.calibration import CAMERA_ESTIMATES, SETTLING_PICTURES
+from station import calibration
+from station.calibration import CAMERA_ESTIMATES, SETTLING_PICTURES, keep_scale
+from station.contract.analysis import Scale
 from station.contract.errors import EngineError
 from station.daemon import run_once
 from station.database.records import CAMERA_SCALE
+from station.pipeline import Result
 
 
 def test_an_unknown_scale_is_settled_from_the_first_pictures_and_then_kept(tmp_path: Path) -> None:
@@ -91,6 +94,96 @@ def test_a_stop_while_the_scale_settles_lets_no_picture_tell_it_twice(tmp_path: 
         told = bench.store.fact(CAMERA_ESTIMATES)
         assert isinstance(told, list) and len(told) == SETTLING_PICTURES - 5
         assert bench.store.fact(CAMERA_SCALE) is None
+
+
+def test_a_death_while_the_scale_settles_lets_all_pictures_tell_it_after_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, tiny_bundle())
+    with closing(bench.store):
+        for number in range(3):
+            save(bench, f"{number}.bmp", 1 + number, 68 + number)
+        sound, asked = calibration.estimate, []
+
+        def deadly(*given: object) -> Scale:
+            asked.append(given)
+            if len(asked) == 2:
+                raise SystemExit(137)
+            return sound(*given)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(calibration, "estimate", deadly)
+        with pytest.raises(SystemExit):
+            bench.run()
+        bench.restart()
+        bench.run()
+        told = bench.store.fact(CAMERA_ESTIMATES)
+        assert isinstance(told, list) and len(told) == 3
+        assert {one.analysis.scale.source for one in bench.results.values()} == {"estimated"}
+
+
+def test_a_stop_need_not_wait_until_all_pictures_told_their_scale(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_bundle())
+    with closing(bench.store):
+        for number in range(3):
+            save(bench, f"{number}.bmp", 1 + number, 68 + number)
+        stop, sound = threading.Event(), bench.station.model.current()
+        engine = sound.engine
+
+        class Slow:
+            name, batch = "slow", 1
+
+            def __call__(self, tiles):  # type: ignore[no-untyped-def]
+                stop.set()
+                return engine(tiles)
+
+        object.__setattr__(sound, "engine", Slow())
+        run_once(bench.station, stop, bench.bell)
+        assert not bench.results and len(bench.store.fact(CAMERA_ESTIMATES)) == 1  # type: ignore[arg-type]
+        bench.restart()
+        bench.run()
+        told = bench.store.fact(CAMERA_ESTIMATES)
+        assert isinstance(told, list) and len(told) == 3 and len(bench.results) == 3
+
+
+def test_a_scale_that_somebody_keeps_holds_from_the_next_pictures_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_bundle(), cell_diameter_px="auto")
+    with closing(bench.store):
+        bench.store.record_fact(CAMERA_SCALE, 60.0)
+        for number in range(40):
+            save(bench, f"{number:02d}.bmp", 1, 60 + number / 9)
+        told: list[str] = []
+
+        def done(result: Result) -> None:
+            told.append(f"{result.analysis.scale.cell_diameter_px:g}")
+            if len(told) == 3:
+                keep_scale(bench.store, [100.0])
+
+        bench.done = done  # type: ignore[method-assign]
+        bench.run()
+        assert len(told) == 40 and 3 <= told.count("60") < 24  # what was leased or decoded by then keeps the old one
+
+
+def test_a_scale_that_somebody_keeps_while_pictures_are_asked_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, tiny_bundle())
+    estimate, asked = calibration.estimate, []
+
+    def slow(*told: object) -> Scale:
+        asked.append(told)
+        if len(asked) == 15:
+            keep_scale(bench.store, [100.0] * 5)
+        return estimate(*told)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(calibration, "estimate", slow)
+    with closing(bench.store):
+        for number in range(SETTLING_PICTURES):
+            save(bench, f"{number:02}.bmp", 1 + number % 3, 68 + number)
+        bench.run()
+        assert len(asked) >= 15 and bench.store.fact(CAMERA_SCALE) == 100.0
+        assert bench.store.fact(CAMERA_ESTIMATES) == [100.0] * 5
+        last = bench.results[f"{SETTLING_PICTURES - 1:02}.bmp"].analysis.scale
+        assert (last.cell_diameter_px, last.source) == (100.0, "camera")
 
 
 def test_fields_without_a_white_cell_settle_nothing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,14 +177,30 @@ def program(path: Path, text: str) -> Path:
 def booted(machine: Machine, *options: object, path: Path) -> subprocess.CompletedProcess[str]:
     """As on a machine that runs systemd, whose programs are first looked for in `path`."""
     script = (ROOT / "deploy/install.sh").read_text(encoding="utf-8")
-    for place, ours in (("/run/systemd/system", machine.folder), ("/etc/systemd/system", machine.units)):
+    for place, ours in (
+        ("/run/systemd/system", machine.folder),
+        ("/etc/systemd/system", machine.units),
+        ("/var/lib/wbc-station", machine.folder),
+    ):
         assert place in script
         script = script.replace(place, str(ours))
-    copy = machine.folder / "install.sh"
+    copy = machine.folder / "clone/deploy/install.sh"
+    copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_text(script, encoding="utf-8")
-    line = ["sh", copy, "--prefix", machine.prefix, *options]
+    shutil.copytree(ROOT / "systemd", machine.folder / "clone/systemd", dirs_exist_ok=True)
+    line = ["sh", copy, "--prefix", machine.prefix, "--python", machine.folder / "python", *options]
     environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"}
     return subprocess.run([str(w) for w in line], capture_output=True, text=True, timeout=120, env=environment)
+
+
+def programs_of_root(machine: Machine, systemctl: str = "exit 1") -> Path:
+    """The service has a user, and a Python that this user can execute, unless its home is closed."""
+    programs = program(machine.folder / "bin/id", "echo 0").parent
+    program(programs / "systemctl", systemctl)
+    program(programs / "getent", "exit 0")
+    closed = f'[ ! -e "{machine.folder}/closed" ] || {{ echo "$4: Permission denied" >&2; exit 126; }}'
+    program(programs / "runuser", f'[ "$1 $2 $3" = "-u wbc-station --" ] || exit 1\n{closed}\nshift 3\nexec "$@"')
+    return programs
 
 
 def test_who_rolls_back_is_told_of_the_copy_before_a_service_that_may_refuse_the_database(machine: Machine) -> None:
@@ -191,8 +208,7 @@ def test_who_rolls_back_is_told_of_the_copy_before_a_service_that_may_refuse_the
         machine.install("--offline", machine.wheels(version))
     machine.units.mkdir(parents=True)
     (machine.units / DAEMON).write_text(f"ExecStart={machine.prefix}/current/bin/station run\n")
-    programs = program(machine.folder / "bin/id", "echo 0").parent
-    program(programs / "systemctl", "exit 1")
+    programs = programs_of_root(machine)
     told = booted(machine, "--roll-back", path=programs)
     assert told.returncode == 1 and "the service does not start" in told.stderr
     assert "station.db.before-" in told.stdout
@@ -203,14 +219,52 @@ def test_who_rolls_back_is_told_of_the_copy_before_a_service_that_may_refuse_the
 def test_a_way_back_is_named_where_there_is_one(machine: Machine) -> None:
     machine.units.mkdir(parents=True)
     (machine.units / DAEMON).write_text(f"ExecStart={machine.prefix}/current/bin/station run\n")
-    programs = program(machine.folder / "bin/id", "echo 0").parent
-    program(programs / "systemctl", "exit 1")
+    programs = programs_of_root(machine)
     first, second = (booted(machine, "--offline", machine.wheels(one), path=programs) for one in ("1.0", "2.0"))
     assert (first.returncode, second.returncode) == (1, 1)
     assert first.stderr.strip().endswith("the service does not start: journalctl -u station")
     assert "--roll-back" in second.stderr
     before = everything_below(machine.prefix)
     assert "would be in use: versions/1.0-" in machine.install("--dry-run", "--roll-back")
+    assert everything_below(machine.prefix) == before
+
+
+def test_a_python_that_is_closed_to_the_user_of_the_service_is_refused(machine: Machine) -> None:
+    programs = programs_of_root(machine, "exit 0")
+    closed = machine.folder / "closed"
+    closed.touch()
+    wheels = machine.wheels("1.0")
+    failed = booted(machine, "--offline", wheels, "--service", path=programs)
+    assert failed.returncode == 1
+    python = Path(sys.executable).resolve()
+    assert f"wbc-station cannot run {python}" in failed.stderr and "--python /usr/bin/python3" in failed.stderr
+    assert not machine.versions() and not (machine.prefix / "current").is_symlink() and not machine.units.exists()
+
+    closed.unlink()
+    told = booted(machine, "--offline", wheels, "--service", path=programs)
+    assert told.returncode == 0, told.stderr
+    assert (machine.version(), (machine.units / DAEMON).exists()) == ("1.0", True)
+
+
+def test_a_service_is_not_made_of_what_was_installed_for_somebody_else(machine: Machine) -> None:
+    programs = programs_of_root(machine, "exit 0")
+    (machine.folder / "closed").touch()
+    wheels = machine.wheels("1.0")
+    assert booted(machine, "--offline", wheels, path=programs).returncode == 0  # nobody else has to run it
+    before = everything_below(machine.prefix)
+    failed = booted(machine, "--offline", wheels, "--service", path=programs)
+    assert failed.returncode == 1 and "versions/1.0-" in failed.stderr.splitlines()[-1]  # what stays is named
+    assert everything_below(machine.prefix) == before and not machine.units.exists()
+
+
+def test_an_upgrade_that_the_service_cannot_run_leaves_the_one_in_use(machine: Machine) -> None:
+    programs = programs_of_root(machine, "exit 0")
+    assert booted(machine, "--offline", machine.wheels("1.0"), "--service", path=programs).returncode == 0
+    assert booted(machine, "--offline", machine.wheels("2.0"), path=programs).returncode == 0
+    before = everything_below(machine.prefix)
+    (machine.folder / "closed").touch()
+    assert booted(machine, "--offline", machine.wheels("3.0"), path=programs).returncode == 1
+    assert booted(machine, "--roll-back", path=programs).returncode == 1
     assert everything_below(machine.prefix) == before
 
 
@@ -287,7 +341,83 @@ def test_wrong_usage_is_refused(machine: Machine, options: tuple[str, ...]) -> N
     assert everything_below(machine.folder) == before
 
 
-# --- wheelhouse ---
+# --- what is built from a clone ---
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+OF_THE_PACKAGE = {"pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], "station/cli.py", "trainer/cli.py"}
+LEFT_BY_OTHERS = {
+    "build/lib/station/database/migrations/versions/0099_deleted_since.py",
+    "wbc_station.egg-info/SOURCES.txt",
+    "station/__pycache__/deleted.cpython-312.pyc",
+}
+FAKE_PIP = """
+case "$1 $2" in
+    "-m pip") ;;
+    "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp /bin/true "$3/bin/station" && exit ;;
+    *) exit 0 ;;
+esac
+printf '%s\\n' "$@" > "$TOLD/arguments"
+for last; do :; done
+last=${last%[[]*}
+[ -d "$last" ] || exit 0
+(cd "$last" && find * -type f) > "$TOLD/packed"
+touch "$last/left-by-setuptools"
+[ "$5" != wheel ] || touch "$8/wbc_station-1.0-py3-none-any.whl"
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """In it somebody has built before."""
+    made = tmp_path / "a clone"
+    for name in OF_THE_PACKAGE | LEFT_BY_OTHERS:
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).touch()
+    (made / "deploy").mkdir()
+    for path in (*(ROOT / "deploy").glob("*.sh"), ROOT / "deploy/constraints.txt"):
+        shutil.copy(path, made / "deploy")
+    return made
+
+
+def made_from(clone: Path, script: str, *options: object, **environment: str) -> None:
+    """By a pip that writes down what it is told and what it is given to pack."""
+    python = program(clone.parent / "a python/python3", FAKE_PIP)
+    environment = {"PATH": os.environ["PATH"], "PYTHON": str(python), "TOLD": str(clone.parent), **environment}
+    line = ["sh", str(clone / "deploy" / script), *map(str, options)]
+    told = subprocess.run(line, capture_output=True, text=True, timeout=60, env=environment)
+    assert told.returncode == 0, told.stderr
+
+
+@pytest.mark.parametrize("script", ["install.sh", "wheelhouse.sh"])
+def test_what_an_earlier_build_left_in_the_clone_is_not_packed(clone: Path, script: str) -> None:
+    before = everything_below(clone)
+    there, python, rest = clone.parent / "there", clone.parent / "a python/python3", clone.parent / "temporary"
+    rest.mkdir()
+    installing = ("--prefix", there, "--python", python, "--extras", "openvino")
+    made_from(clone, script, *(installing if script == "install.sh" else (there,)), TMPDIR=str(rest))
+    assert set((clone.parent / "packed").read_text().splitlines()) == OF_THE_PACKAGE
+    assert everything_below(clone) == before
+    assert not list(rest.iterdir()) and not list(there.rglob("left-by-setuptools"))
+
+
+OLD_NAMES = {f"manylinux{name}_x86_64" for name in ("2014", "2010", "1")}
+
+
+@pytest.mark.parametrize(
+    ("platform", "taken"),
+    [
+        ("manylinux_2_28_aarch64", {f"manylinux_2_{n}_aarch64" for n in range(17, 29)} | {"manylinux2014_aarch64"}),
+        ("manylinux_2_34_x86_64", {f"manylinux_2_{n}_x86_64" for n in range(5, 35)} | OLD_NAMES),
+        ("manylinux_2_5_x86_64", {"manylinux_2_5_x86_64", "manylinux1_x86_64"}),
+        ("manylinux2014_aarch64", {"manylinux2014_aarch64"}),
+        ("", set()),
+    ],
+)
+def test_wheels_for_an_older_glibc_are_taken_too(clone: Path, platform: str, taken: set[str]) -> None:
+    made_from(clone, "wheelhouse.sh", clone.parent / "house", PLATFORM=platform, PYTHON_VERSION="3.12")
+    told = (clone.parent / "arguments").read_text().splitlines()
+    assert {told[place + 1] for place, word in enumerate(told) if word == "--platform"} == taken
+    assert ("--only-binary=:all:" in told, "3.12" in told) == (bool(platform), bool(platform))
 
 
 def test_a_wheelhouse_holds_the_newest_station_alone(tmp_path: Path) -> None:

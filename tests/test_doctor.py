@@ -23,12 +23,13 @@ from station.database.records import EngineTrial, FileStamp
 from station.database.store import Store
 from station.doctor.examination import Troubles, examine, examine_unopened
 from station.doctor.finding import Finding
-from station.doctor.machine import Access, Machine, access_of, this_machine
+from station.doctor.machine import Access, Machine, access_of, kept_lately, this_machine
 from station.doctor.model import examine_engines
 from station.intake import FOLDER_IDENTITY
 from station.places import FileSystem
 from station.registry import install
 from station.settings import Backup, Camera, Database, Engine, Limits, Report, Settings
+from station.watching import as_stored
 
 DISK = FileSystem("ext4", network=False, fuse=False, read_only=False, source="/dev/sda1")
 SHARE = FileSystem("cifs", network=True, fuse=False, read_only=False, source="//pc/images")
@@ -341,14 +342,22 @@ def test_a_station_that_does_not_run_is_told(store: Store, settings: Settings) -
 
 def test_what_is_put_aside_or_left_for_a_day_is_told(store: Store, settings: Settings) -> None:
     store.add_image(new("a.bmp"))
-    wait(store, "half.bmp")
+    path = settings.camera.folder / "half.bmp"
+    path.touch()
+    wait(store, str(path))
     assert one(store, settings, "open", now=START + DAY)[0] == "good"
     late = {"now": START + DAY + HOUR}
     assert one(store, settings, "open", **late) == ("warning", "2 pictures not counted for longer than a day")
     store.lease("w", 1)
     store.save_analysis(analysis(1))
-    refuse(store, "half.bmp")
+    refuse(store, str(path))
     assert one(store, settings, "open", **late) == ("warning", "1 picture quarantined")
+    path.unlink()  # it never was a picture, and is gone: nobody need look
+    assert one(store, settings, "open", **late)[0] == "good"
+    refuse(store, as_stored(f"{settings.camera.folder}/caf\udce9.bmp"))  # of such a name nobody can tell
+    assert one(store, settings, "open", **late) == ("warning", "1 picture quarantined")
+    settings.camera.folder.rename(settings.camera.folder.with_name("unmounted"))
+    assert one(store, settings, "open", **late) == ("warning", "2 pictures quarantined")
 
 
 def test_half_a_picture_whose_whole_took_its_place_is_no_open_item(store: Store, settings: Settings) -> None:
@@ -376,6 +385,36 @@ def test_an_engine_or_precision_that_is_asked_for_in_vain_is_told_with_what_to_d
     assert "engine.name and engine.precision" in finding.advice
     serves = replace(other, refusal=None, milliseconds=10.0, cell_dice=1.0)
     assert next(iter(examine_engines((REFERENCE, serves), Engine.model_validate(told), None))).verdict == "good"
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"name": "cuda"}, "there is no engine 'cuda'; known: auto, onnxruntime, openvino, tensorrt"),
+        ({"name": "openvino", "precision": "float16"}, "the engine openvino does not compute in float16; it can in"),
+    ],
+)
+def test_an_engine_with_which_nothing_is_counted_is_a_fault(told: dict[str, str], sentence: str) -> None:
+    (finding,) = examine_engines((REFERENCE,), Engine.model_validate(told), None)
+    assert finding.verdict == "fault" and finding.sentence.startswith(sentence)
+
+
+def test_a_scale_with_which_nothing_is_counted_is_a_fault(store: Store, settings: Settings, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "whole.zip", whole_bundle())
+    model, _ = install(tmp_path / "whole.zip", store, tmp_path / "models", settings.engine)
+    store.activate_model(model.model_id)
+    assert asked(store, settings, "scale") == []
+    in_nanometres = settings.camera.model_copy(update={"um_per_px": 110.0})
+    (finding,) = asked(store, settings.model_copy(update={"camera": in_nanometres}), "scale")
+    assert finding.verdict == "fault" and "would make white cells 0.1 px large" in finding.sentence
+
+
+def test_a_clock_that_was_kept_right_long_ago_is_not_kept_right(tmp_path: Path) -> None:
+    told = tmp_path / "synchronized"
+    assert not kept_lately(told, 1e9)
+    told.touch()
+    os.utime(told, (1e9, 1e9))
+    assert kept_lately(told, 1e9 + 3600) and not kept_lately(told, 1e9 + 86_400)
 
 
 def test_an_engine_whose_plan_is_being_built_is_waited_for() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import cv2
 import geojson
 import numpy as np
 import pytest
@@ -27,8 +31,10 @@ from station.cli import main
 from station.contract.corrections import Accept, Correction, Flag, MergeCells, RejectImage, Repaint, Stroke
 from station.contract.decoding import decode
 from station.contract.errors import StationError
+from station.contract.headers import is_bare
 from station.contract.polygons import polygons
 from station.database.review_records import Between, Reviewed
+from station.database.store import Store
 from station.exports import FORMATS, open_format
 from station.exports.choosing import Wanted
 from station.exports.names import key_of
@@ -268,6 +274,78 @@ def test_a_bmp_is_copied_and_what_may_carry_metadata_is_not(fresh: Room, tmp_pat
     assert sorted(path.suffix for path in images.iterdir()) == [".bmp", ".png", ".png", ".png"]
 
 
+@pytest.mark.parametrize(
+    ("beside", "bare"),
+    [(b"", True), (b"\0\0", True), (b"PatientName=Mustermann^Erika", False)],
+    ids=["pixels", "padded", "more"],
+)
+def test_a_bmp_that_holds_more_than_pixels_is_written_anew(
+    fresh: Room, tmp_path: Path, beside: bytes, bare: bool
+) -> None:
+    fresh.take(1, "a.bmp")
+    data = fresh.path(1).read_bytes() + beside
+    (fresh.path(1).parent / "b.bmp").write_bytes(data)
+    assert is_bare(data) == bare
+    picture, again = decode(data), decode(fresh.path(1).read_bytes())
+    assert np.array_equal(picture, again)
+    (fresh.path(1)).write_bytes(data)
+    with closing(sqlite3.connect(fresh.store.path)) as database, database:
+        database.execute("UPDATE images SET sha256 = ?", (hashlib.sha256(data).hexdigest(),))
+    assert fresh.call("export", "--format", "training", "-o", tmp_path / "out").exit_code == 0
+    (written,) = (tmp_path / "out" / "images").iterdir()
+    assert written.suffix == (".bmp" if bare else ".png") and np.array_equal(decode(written.read_bytes()), picture)
+    assert b"Mustermann" not in written.read_bytes()
+
+
+def test_a_colour_profile_or_text_before_the_pixels_is_more_than_pixels() -> None:
+    plain = cv2.imencode(".bmp", np.full((3, 5, 3), 7, np.uint8))[1].tobytes()
+    assert is_bare(plain) and not is_bare(b"\x89PNG" + plain)
+    gap = plain[:10] + (54 + 8).to_bytes(4, "little") + plain[14:54] + b"Erika M." + plain[54:]
+    longer = plain[:10] + (14 + 124).to_bytes(4, "little") + (124).to_bytes(4, "little") + plain[18:54]
+    longer += b"\0" * 84 + plain[54:]
+    assert np.array_equal(decode(gap), decode(plain)) and not is_bare(gap)
+    assert np.array_equal(decode(longer), decode(plain)) and not is_bare(longer)
+    grey = cv2.imencode(".bmp", np.full((3, 5), 7, np.uint8))[1].tobytes()
+    assert is_bare(grey)
+
+
+def test_what_is_said_and_counted_while_an_export_is_written_is_taken_as_it_is_then(
+    fresh: Room, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        fresh.take(2)
+
+    def step(done: int, _: int) -> None:
+        if done == 1:
+            fresh.say(2, RejectImage())
+            analysis = fresh.day.analysis(3, small(1)[0], model="n")
+            assert fresh.store.add_analysis(analysis)
+
+    (tally,) = export(fresh.store, fresh.settings, Wanted("csv"), tmp_path / "out", NIGHT, step=step)
+    assert (tally.pictures, tally.cells, tally.looked_at) == (3, 3, 1)
+    lines = rows_of(tmp_path / "out" / "images.csv")
+    assert [line["rejected"] for line in lines] == ["0", "1", "0"]
+    assert [line["wbc_count"] for line in lines] == ["2", "0", "1"]
+    assert [line["wbc_count_automatic"] for line in lines] == ["2", "2", "1"]
+    assert [line["model"] for line in lines] == ["model m", "model m", "model n"]
+
+
+def test_a_picture_that_is_rejected_while_an_export_is_written_is_left_out_of_what_needs_masks(
+    fresh: Room, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        fresh.take(1)
+
+    def step(done: int, _: int) -> None:
+        if done == 1:
+            fresh.say(2, RejectImage())
+
+    (tally,) = export(fresh.store, fresh.settings, Wanted("training"), tmp_path / "out", NIGHT, step=step)
+    assert tally.pictures == 1 and [(left.image_id, left.reason, left.lost) for left in tally.left] == [
+        (2, "rejected", False)
+    ]
+
+
 def test_the_tables_of_a_training_export(room: Room, tmp_path: Path) -> None:
     assert room.call("export", "--format", "training", "-o", tmp_path / "out").exit_code == 0
     samples = {sample.id: sample for sample in open_dataset(tmp_path / "out")}
@@ -302,7 +380,7 @@ def demanded(state: Reviewed) -> dict[str, str]:
     return {
         "wbc_count": str(state.wbc_count),
         "wbc_count_inside": str(state.wbc_count_inside),
-        "looked_at": str(int(state.stands > 0)),
+        "looked_at": str(int(state.by_a_person)),
         "changed": str(int(state.changed)),
         "width": str(state.width),
     }
@@ -369,6 +447,7 @@ def test_where_nothing_is_to_be_exported_that_is_said(room: Room, tmp_path: Path
     for asked in (("--date", "2026-11-22"), ("--slide", "nobody's")):
         told = room.call("export", "--format", "csv", *asked, "-o", tmp_path / "out")
         assert told.exit_code == 1 and "there is no counted picture to export" in told.stderr
+        assert ("reports show pseudonyms" in told.stderr) == ("--slide" in asked)
     assert not (tmp_path / "out").exists()
     for wrong in (("--from", "2026-11-22"), ("--date", "2026-11-22", "--to", "2026-11-23"), ("--date", "1066-10-14")):
         assert room.call("export", "--format", "csv", *wrong, "-o", tmp_path / "out").exit_code == 2
@@ -499,6 +578,16 @@ def test_a_place_that_cannot_be_written_is_named(fresh: Room, tmp_path: Path) ->
     assert told.exit_code == 1 and "file/out cannot be written (" in told.stderr
 
 
+@pytest.mark.parametrize("output", ["/", "."])
+def test_a_place_that_cannot_be_exchanged_is_refused(
+    fresh: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    fresh.take(1)
+    monkeypatch.chdir(tmp_path)
+    told = fresh.call("export", "--format", "csv", "-o", output)
+    assert told.exit_code == 1 and told.stderr.startswith(f"error: {output} cannot be exchanged for an export;")
+
+
 # The frozen test set
 
 
@@ -513,6 +602,7 @@ def test_a_test_set_is_held_back_from_training(fresh: Room, tmp_path: Path) -> N
     later = fresh.take(2, slide=made.slides[0])  # a neighbour of what is tested on
     told = fresh.call("export", "--format", "training", "-o", tmp_path / "train")
     assert told.exit_code == 0 and "1 picture: of a slide of the test set" in told.output
+    assert "no test set is frozen" not in told.stderr
     training, tests = ({sample.id for sample in open_dataset(tmp_path / name)} for name in ("train", "train-test"))
     assert tests == {fresh.key(number) for number in made.images}
     assert training == {fresh.key(number) for number in range(1, 11)} - tests
@@ -593,7 +683,8 @@ def test_what_models_learnt_from_is_not_drawn(fresh: Room, tmp_path: Path) -> No
     days = ("--from", "2026-11-23", "--to", "2026-11-23")
     for number in range(3):
         fresh.take(1, slide=f"S-{number}")
-    assert fresh.call("export", "--format", "training", "-o", tmp_path / "train").exit_code == 0
+    told = fresh.call("export", "--format", "training", "-o", tmp_path / "train")
+    assert told.exit_code == 0 and "no test set is frozen, and none can be drawn from these slides" in told.stderr
     told = fresh.call("testset", "freeze", *days)
     assert told.exit_code == 1 and "all 3 slides of 2026-11-23 to 2026-11-23 were exported" in told.stderr
     fresh.take(1, slide="S-new")
@@ -606,6 +697,37 @@ def test_what_models_learnt_from_is_not_drawn(fresh: Room, tmp_path: Path) -> No
     assert made is not None and made.slides == ("S-new",)
     again = fresh.call("export", "--format", "training", "--overwrite", "-o", tmp_path / "train")
     assert again.exit_code == 0 and learnt(fresh.store) == {"S-0", "S-1", "S-2"}
+
+
+def renamed(store: Store, slide: str, name: str) -> None:
+    """As when its folder is renamed and the station has looked."""
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE images SET slide = ? WHERE slide = ?", (name, slide))
+
+
+def test_a_slide_of_another_name_stays_on_its_side(fresh: Room, tmp_path: Path) -> None:
+    days = ("--from", "2026-11-23", "--to", "2026-11-23")
+    for number in range(4):
+        fresh.take(1, slide=f"S-{number}")
+    assert fresh.call("testset", "freeze", *days).exit_code == 0
+    made = frozen(fresh.store)
+    assert made is not None
+    renamed(fresh.store, made.slides[0], "S-99")
+    fresh.take(1, slide="S-99")
+    told = fresh.call("export", "--format", "training", "-o", tmp_path / "train")
+    assert "left out: 1 picture: of a slide of the test set, but taken after" in told.output
+    (seen, *_) = {f"S-{number}" for number in range(4)} - set(made.slides)
+    renamed(fresh.store, seen, "S-98")
+    assert "S-98" in learnt(fresh.store)
+
+
+def test_a_folder_named_from_here_counts_as_learnt_from_too(
+    fresh: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh.take(1, slide="S-0")
+    monkeypatch.chdir(tmp_path)
+    assert fresh.call("export", "--format", "training", "-o", "train").exit_code == 0
+    assert learnt(fresh.store) == {"S-0"}
 
 
 def test_a_draw_is_of_whole_slides_and_the_same_for_a_seed(fresh: Room) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
@@ -27,9 +27,12 @@ from station.cli import main
 from station.contract.corrections import Accept, Flag, RejectImage, RemoveCell
 from station.contract.decoding import decode
 from station.database.records import NewImage
+from station.database.store import Store
 from station.demo.smear import SmearRecipe
 from station.printing import printable
 from station.reports import Summary, bounds, render, summarise
+from station.reports.axes import time_ticks
+from station.reports.charts import WIDE, Charts
 from station.reports.day import detailed
 from station.reports.intervals import limits, share
 from station.reviewing import correct
@@ -82,8 +85,7 @@ def day(tmp_path: Path) -> Iterator[Day]:
 
 
 def summed(day: Day, *, names: bool = False) -> Summary:
-    summary = summarise(day.store, DAY, DAY, BERLIN, names=names)
-    return detailed(day.store, summary, day.settings, NIGHT)
+    return detailed(day.store, DAY, DAY, day.settings, NIGHT, names=names)
 
 
 def with_baseline(day: Day, model: str = "m") -> None:
@@ -244,10 +246,51 @@ def test_the_hour_that_a_changed_clock_repeats_is_two_hours(day: Day) -> None:
     start = bounds(night, night, BERLIN)[0].astimezone(UTC)
     for hours in (2.5, 3.5):
         day.picture(small(1)[0], start + timedelta(hours=hours), file=False)
-    summary = detailed(day.store, summarise(day.store, night, night, BERLIN), day.settings, NIGHT)
+    summary = detailed(day.store, night, night, day.settings, NIGHT)
     (cells, *_) = json.loads(render(summary, "json"))["day"]["control"]
     assert [point["start"] for point in cells["points"]] == ["2026-10-25T02:00:00+02:00", "2026-10-25T02:00:00+01:00"]
     Page(render(summary, "html"))
+
+
+def test_pictures_of_the_repeated_hour_stand_in_the_order_in_which_they_were_taken(day: Day) -> None:
+    night = date(2026, 10, 25)
+    start = bounds(night, night, BERLIN)[0].astimezone(UTC)
+    for minutes in (60 + 110, 2 * 60 + 70):  # 02:50 by the first turn of the clock, 02:10 by the second
+        day.picture(small(1)[0], start + timedelta(minutes=minutes), file=False)
+    summary = detailed(day.store, night, night, day.settings, NIGHT)
+    assert summary.detail is not None
+    assert [f"{dot.at:%H:%M %Z}" for dot in summary.detail.dots] == ["02:50 CEST", "02:10 CET"]
+    Page(render(summary, "html"))
+
+
+@pytest.mark.parametrize(
+    "day_of, hours, words",
+    [
+        (date(2026, 3, 29), (0, 8), ["00:00", "01:00", "03:00", "04:00", "05:00", "06:00", "07:00", "08:00"]),
+        (date(2026, 10, 25), (1, 5), ["01:00", "02:00", "03:00", "04:00", "05:00"]),
+    ],
+)
+def test_the_hours_along_an_axis_are_those_that_the_clock_showed(
+    day_of: date, hours: tuple[int, int], words: list[str]
+) -> None:
+    start, end = (datetime(day_of.year, day_of.month, day_of.day, hour, tzinfo=BERLIN) for hour in hours)
+    shown = time_ticks(start, end)
+    assert [word for _, word in shown] == words
+    assert len({at.timestamp() for at, _ in shown}) == len(words)
+
+
+@pytest.mark.parametrize("of, hours", [(date(2026, 3, 29), 23), (date(2026, 10, 24), 24), (date(2026, 10, 25), 25)])
+def test_the_dots_of_a_day_lie_within_its_axis(day: Day, of: date, hours: int) -> None:
+    start = bounds(of, of, BERLIN)[0].astimezone(UTC)
+    for hour in (0.5, hours - 0.1):
+        day.picture(small(1)[0], start + timedelta(hours=hour), file=False)
+    detail = detailed(day.store, of - timedelta(days=40), of, day.settings, NIGHT).detail
+    assert detail is not None and detail.period == "day"
+    chart = Charts(detail.period).dots(detail.dots)
+    (dots,) = re.findall(r'<path class="dots" d="([^"]*)"', chart)
+    places = [float(place) for place in re.findall(r"M([0-9.]+),", dots)]
+    left, right = 44, WIDE[0] - 22
+    assert left < places[0] and places[-1] == pytest.approx(left + (right - left) * (1 - 0.1 / hours), abs=0.2)
 
 
 # The baseline
@@ -366,7 +409,7 @@ def test_the_page_says_that_nothing_is_missing_or_what_is(day: Day) -> None:
     filled(day)
     assert "No gap. The camera folder holds 6 files, of all days: 4 done, 1 quarantined, 1 waiting." in page(day).said
     (day.folder / "never-seen.png").write_bytes(b"x")
-    summary = detailed(day.store, summarise(day.store, DAY, DAY, BERLIN), day.settings, NIGHT + timedelta(days=9999))
+    summary = detailed(day.store, DAY, DAY, day.settings, NIGHT + timedelta(days=9999))
     said = Page(render(summary, "html")).said
     assert "1 gap." in said and "1 unknown: in the folder, never seen by the database" in said
 
@@ -379,6 +422,41 @@ def test_a_folder_out_of_reach_is_said_and_is_no_failure(day: Day) -> None:
     assert str(day.folder) not in said
     day.folder.mkdir()
     assert "is another folder, and empty" in page(day).said
+
+
+def test_a_folder_of_which_nothing_can_be_seen_is_said_without_a_name(day: Day) -> None:
+    link = day.folder / "Mustermann_Erika.bmp"
+    link.symlink_to(link)
+    for text in (json.dumps(twin(day)), page(day).said):
+        assert "Mustermann" not in text and str(day.folder) not in text
+    assert "when this page was made: it shows nothing that can be read (too many levels" in page(day).said
+
+
+def test_a_picture_that_is_counted_while_the_report_is_made_is_in_all_of_it_or_in_none(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(day)
+    before = day.store.counts_by_status()["done"]
+    reads = ("ingested_elsewhere", "review_lines", "shared_counts", "results_between", "fields_between")
+
+    def beside(name: str) -> None:
+        read = getattr(Store, name)
+
+        def slow(store: Store, *arguments: object) -> object:
+            if store is not day.store:  # a picture is a read of the day's own store
+                day.picture(small(2)[0], MORNING)
+            return read(store, *arguments)
+
+        monkeypatch.setattr(Store, name, slow)
+
+    for name in reads[1:]:
+        beside(name)
+    summary = summed(day)
+    told = json.loads(render(summary, "json"))
+    assert day.store.counts_by_status()["done"] == before + len(reads) - 1
+    assert told["images_counted"] == before and told["day"]["sheet"]["cells_in_all"] == told["wbc_count_automatic"]
+    assert sum(slide["wbc_count"] for slide in told["slides"]) == told["wbc_count"]
+    Page(render(summary, "html"))
 
 
 # A page that needs nothing, harms nobody and can be read

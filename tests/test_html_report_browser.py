@@ -13,7 +13,7 @@ from browsing import IN_CHROMIUM, LARGE, SMALL, Browser, Page, chromium, clean
 from painted_days import MORNING, NIGHT, Day, small
 
 from station.baseline import keep, measure
-from station.reports import bounds, render, summarise
+from station.reports import bounds, render
 from station.reports.day import detailed
 
 pytestmark = IN_CHROMIUM
@@ -42,9 +42,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name = f"{number}<script>document.title='run'</script>{'x' * 150}.png".replace("/", "\u2044")
         slide = f"S{number // 20}" + "<b>" * 40
         day.picture(small(number % 4)[0], when, name=name, slide=slide, flags=flags, confidence=(0.3, 1.0))
-    summary = summarise(day.store, DAY, DAY, BERLIN, names=True)
+    summary = detailed(day.store, DAY, DAY, day.settings, NIGHT, names=True)
     path = day.root / "day.html"
-    path.write_text(render(detailed(day.store, summary, day.settings, NIGHT), "html"), encoding="utf-8")
+    path.write_text(render(summary, "html"), encoding="utf-8")
     day.store.close()
     return path
 

@@ -6,15 +6,17 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import sqlite3
 import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import cv2
@@ -22,18 +24,19 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from watchdog.events import FileModifiedEvent, FileOpenedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.events import DirCreatedEvent, FileModifiedEvent, FileOpenedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from station import intake
 from station.bell import Bell
+from station.birth import born_ns
 from station.database.records import MOST_DEATHS, KnownFile
 from station.database.store import Store
 from station.deaths import Deaths
 from station.intake import Intake, TickResult
 from station.known import READING_SHARE
 from station.lookout import MOST_UNHEARD, POLL_SECONDS
-from station.watching import FolderGone, Settling, look, scan
+from station.watching import FolderGone, Listing, Settling, look, scan
 
 SETTLE, RESCAN = 5.0, 30.0
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -488,6 +491,45 @@ def test_scan_passes_over_litter_and_links(tmp_path: Path) -> None:
         scan(tmp_path / "a.bmp")
 
 
+def test_an_entry_that_cannot_be_seen_hides_no_other(bench: Bench) -> None:
+    loop = bench.folder / "loop.bmp"
+    loop.symlink_to(loop)
+    assert "shows nothing that can be read (" in str(bench.after(RESCAN).degraded)
+    (bench.folder / "S-1").mkdir()
+    (bench.folder / "S-1" / "loop.bmp").symlink_to(bench.folder / "S-1" / "loop.bmp")
+    (bench.folder / "S-1" / "a.bmp").write_bytes(picture(1))
+    told = bench.settled()
+    assert [Path(one.path).name for one in told.taken] == ["a.bmp"]
+    assert not told.gone and str(told.degraded).count("loop.bmp (too many levels of symbolic links)") == 2
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif"])
+def test_a_half_file_that_gets_another_name_leaves_nothing_behind(bench: Bench, suffix: str) -> None:
+    """As a program leaves it that writes under a name of a picture, pauses, and renames at the end."""
+    half, whole = bench.folder / f"new{suffix}", bench.folder / f"a{suffix}"
+    half.write_bytes(picture(1, suffix)[:2000])
+    assert len(bench.settled().waiting) == 1
+    half.rename(whole)
+    whole.write_bytes(picture(1, suffix))
+    told = bench.after(RESCAN)
+    assert [(Path(one.path).name, one.became) for one in told.vanished] == [(half.name, "vanished")]
+    assert len(bench.after(SETTLE).taken) == 1
+    assert bench.store.counts_by_status() == {"queued": 1} | dict.fromkeys(
+        ("waiting", "leased", "done", "quarantined"), 0
+    )
+    assert bench.store.known_files().keys() == {str(whole)}
+
+
+def test_a_half_file_in_a_folder_that_cannot_be_listed_goes_on_waiting(bench: Bench) -> None:
+    (bench.folder / "a.bmp").write_bytes(picture(1)[:2000])
+    bench.settled()
+    (bench.folder / "a.bmp").unlink()
+    (bench.folder / "b.bmp").symlink_to(bench.folder / "b.bmp")
+    (bench.folder / "S-1").mkdir()
+    assert bench.after(RESCAN).vanished == ()
+    assert bench.status("a.bmp") == "waiting"
+
+
 def test_nothing_in_the_folder_is_changed(bench: Bench) -> None:
     for name, data in (("a.bmp", picture()), ("b.bmp", b"text"), ("c.bmp", picture()[:100])):
         (bench.folder / name).write_bytes(data)
@@ -652,6 +694,27 @@ def test_the_slide_is_the_folder_or_what_a_pattern_finds(
     assert bench.images()[path][1] == slide
 
 
+def test_a_sub_folder_that_cannot_be_watched_is_listed_often(bench: Bench) -> None:
+    """The kernel gives no more watches: of the folder itself one still hears, of what comes into it nothing."""
+    bell = Bell()
+    bench.start(bell=bell)
+    bench.after(0)
+    bell.stop()
+    bell.is_alive = lambda: True  # type: ignore[method-assign]
+    below = bench.folder / "S-1"
+    below.mkdir()
+    (below / "0.bmp").write_bytes(picture(0))
+    bell.on_any_event(DirCreatedEvent(str(below)))
+    for number in range(1, MOST_UNHEARD + 2):
+        bench.after(0)
+        assert len(bench.after(SETTLE).taken) == 1
+        (below / f"{number}.bmp").write_bytes(picture(number))
+        bench.clock.seconds += RESCAN
+    assert f"at least {MOST_UNHEARD} pictures in a row came without an event" in str(bench.after(0).degraded)
+    with sqlite3.connect(bench.database) as connection:
+        assert [rung for (rung,) in connection.execute("select rung from files order by path")][:3] == [1, 0, 0]
+
+
 # Half files that could not be told from whole ones
 
 
@@ -693,7 +756,7 @@ def test_what_was_superseded_counts_again_when_it_comes_back(bench: Bench) -> No
     assert {h: status for h, (status, _) in statuses(bench).items()} == {first: "queued", second: "quarantined"}
 
 
-@pytest.mark.parametrize("how", ["later", "another file", "two names"])
+@pytest.mark.parametrize("how", ["later", "another file", "made anew", "two names"])
 def test_other_content_under_a_used_name_is_a_new_picture(bench: Bench, how: str) -> None:
     path = bench.folder / "a.bmp"
     written_in_place(path, picture(1))
@@ -704,9 +767,152 @@ def test_other_content_under_a_used_name_is_a_new_picture(bench: Bench, how: str
         bench.clock.seconds += 601
     if how == "another file":
         path.rename(bench.folder / "old.part")
+    if how == "made anew":
+        path.unlink()  # the next file gets its inode on most file systems
     written_in_place(path, picture(2))
     bench.settled()
     assert {status for status, _ in statuses(bench).values()} == {"queued"}
+
+
+def test_what_changes_in_place_after_it_was_renamed_replaces_the_half_picture_too(bench: Bench) -> None:
+    path = bench.folder / "a.part.bmp"
+    half = written_in_place(path, picture(1))
+    bench.settled()
+    path = path.rename(bench.folder / "a.bmp")
+    assert [outcome.reason for outcome in bench.settled().taken] == ["moved"]
+    whole = written_in_place(path, picture(2))
+    bench.settled()
+    assert statuses(bench) == {half: ("quarantined", "superseded"), whole: ("queued", None)}
+
+
+# Files that move
+
+
+def test_pictures_go_with_the_folder_that_is_renamed(bench: Bench) -> None:
+    """A slide that was mistyped is put right, and is one slide with what is taken of it later."""
+    (bench.folder / "S-71").mkdir()
+    contents = [written_in_place(bench.folder / "S-71" / f"{number}.bmp", picture(number)) for number in (1, 2)]
+    bench.settled()
+    (bench.folder / "S-71").rename(bench.folder / "S-17")
+    written_in_place(bench.folder / "S-17" / "3.bmp", picture(3))
+    assert sorted(outcome.reason for outcome in bench.settled().taken) == ["", "moved", "moved"]
+    assert {name: slide for name, (_, slide, _) in bench.images().items()} == {
+        f"S-17/{number}.bmp": "S-17" for number in (1, 2, 3)
+    }
+    assert bench.status("S-71/1.bmp") is None and bench.status("S-17/1.bmp") == "queued"
+    (bench.folder / "S-17").rename(bench.folder / "S-71")  # and back
+    bench.settled()
+    assert {slide for _, slide, _ in bench.images().values()} == {"S-71"}
+    assert set(contents) <= set(bench.hashes()) and len(bench.hashes()) == 3
+
+
+@pytest.mark.parametrize(
+    "renames", [(("2", "3"), ("1", "2")), (("1", "x"), ("2", "1"), ("x", "2"))], ids=["chain", "swap"]
+)
+def test_each_picture_goes_with_its_file_where_names_change_hands(
+    bench: Bench, renames: tuple[tuple[str, str], ...]
+) -> None:
+    """Slides that were labelled for each other, put right between two looks."""
+    names = {}
+    for slide in ("1", "2"):
+        (bench.folder / slide).mkdir()
+        names[written_in_place(bench.folder / slide / "a.bmp", picture(int(slide)))] = slide
+    bench.settled()
+    for before, after in renames:
+        (bench.folder / before).rename(bench.folder / after)
+        names = {content: after if slide == before else slide for content, slide in names.items()}
+    for _ in range(2):
+        bench.settled()
+        found = {content: (path, slide) for path, (content, slide, _) in bench.images().items()}
+        assert found == {content: (f"{slide}/a.bmp", slide) for content, slide in names.items()}
+
+
+def test_a_picture_of_yesterday_is_no_half_copy_because_it_was_renamed(bench: Bench) -> None:
+    path = bench.folder / "a.bmp"
+    first = written_in_place(path, picture(1))
+    bench.settled()
+    bench.clock.seconds += 86_400
+    path = path.rename(bench.folder / "b.bmp")
+    bench.settled()
+    second = written_in_place(path, picture(2))
+    bench.settled()
+    assert statuses(bench) == {first: ("queued", None), second: ("queued", None)}
+
+
+@pytest.mark.parametrize("how", ["copy", "link", "copy of what is gone"])
+def test_a_copy_leaves_a_picture_where_it_was(bench: Bench, how: str) -> None:
+    first, second = bench.folder / "S-1" / "a.bmp", bench.folder / "S-2" / "a.bmp"
+    for path in (first, second):
+        path.parent.mkdir()
+    written_in_place(first, picture(1))
+    bench.settled()
+    if how == "link":
+        os.link(first, second)
+    else:
+        shutil.copy2(first, second)
+    if how == "copy of what is gone":
+        first.unlink()
+    assert [outcome.reason for outcome in bench.settled().taken] == ["duplicate"]
+    assert {name: slide for name, (_, slide, _) in bench.images().items()} == {"S-1/a.bmp": "S-1"}
+
+
+def test_many_files_that_cannot_be_read_do_not_keep_the_others_waiting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        written_in_place(bench.folder / f"{number:02}.bmp", picture(number))
+    written_in_place(bench.folder / "z.bmp", picture(99))
+    read = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.parent == bench.folder and path.name != "z.bmp":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    listed: list[Path] = []
+
+    def counted(folder: Path) -> Listing:
+        listed.append(folder)
+        return look(folder)
+
+    for module in ("station.lookout", "station.intake"):
+        monkeypatch.setattr(f"{module}.look", counted, raising=False)
+    taken = bench.settled()
+    assert len(taken.quarantined) == 20 and len(taken.taken) == 1
+    assert len(listed) <= 2  # not once for each of them
+
+
+def test_a_birth_beyond_what_the_database_holds_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NT counts from 1601: what was never set is told as that, by servers that know no births."""
+    path = tmp_path / "a.bmp"
+    path.touch()
+
+    class Library:
+        @staticmethod
+        def statx(_at: int, _path: bytes, _flags: int, _mask: int, status: Any) -> int:
+            status._obj.mask, status._obj.birth.seconds = 0x800, -11_644_473_600
+            return 0
+
+    monkeypatch.setattr("station.birth.ctypes.CDLL", lambda _name: Library)
+    assert born_ns(str(path)) is None
+
+
+def test_a_birth_tells_files_apart_that_had_one_inode(tmp_path: Path) -> None:
+    path = tmp_path / "a.bmp"
+    assert born_ns(str(path)) is None
+    path.touch()
+    first = born_ns(str(path))
+    if first is None:
+        pytest.skip("this file system does not know when a file was made")
+    assert abs(first / 1e9 - path.stat().st_mtime) < 60
+    path.write_bytes(b"changed")
+    assert born_ns(str(path)) == first
+    path.unlink()
+    while (second := born_ns(str(path))) in (None, first):  # a tick of the kernel's clock takes milliseconds
+        path.unlink(missing_ok=True)
+        path.touch()
+    assert second > first
 
 
 # Clocks that do not agree
@@ -777,6 +983,32 @@ def test_a_file_at_whose_reading_the_station_dies_is_put_aside_and_others_get_th
     (bench.folder / "a.bmp").write_bytes(picture(2))  # other content is another file
     bench.after(RESCAN)
     assert len(bench.after(SETTLE).taken) == 1
+
+
+def test_a_file_at_which_the_station_died_is_tried_again_after_pauses_that_grow(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bench.folder / "a.bmp").write_bytes(picture())
+    sound, tried = intake.decode, []
+
+    def decode(data: bytes, **limits: float) -> object:
+        tried.append(bench.clock.seconds)
+        if len(tried) < MOST_DEATHS + 3:
+            raise SystemExit(139)
+        return sound(data, **limits)
+
+    monkeypatch.setattr(intake, "decode", decode)
+    taken: list[str] = []
+    for _ in range(200):
+        bench.start(deaths=Deaths(tmp_path / "reading"))
+        bench.after(0)
+        with suppress(SystemExit):
+            for _ in range(10):
+                taken += [Path(one.path).name for one in bench.after(60).taken]
+    pauses = [round((after - before) / 60) for before, after in pairwise(tried[MOST_DEATHS - 1 :])]
+    assert taken == ["a.bmp"] and len(tried) == MOST_DEATHS + 3
+    assert all(10 <= pause <= 20 for pause in pauses[:1]) and pauses == sorted(pauses) and pauses[-1] >= 40
+    assert not (tmp_path / "reading").exists()
 
 
 def test_a_picture_that_is_no_picture_is_not_deadly(bench: Bench, tmp_path: Path) -> None:

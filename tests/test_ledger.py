@@ -281,12 +281,13 @@ def test_an_image_is_explained_from_file_to_number(camera: Camera) -> None:
     assert told.exit_code == 0
     digest = hashlib.sha256(b"x").hexdigest()
     for words in (
-        f"image 1, {first}\n  done since 2026-11-23 09:00:00\n  content: {digest}\n  slide: S-17\n",
-        f"path {first}: first seen 2026-11-23 09:00:00, announced by an event\n",
-        f"path {second}: first seen 2026-11-23 10:00:00, announced by an event\n",
-        "attempt 1: begun 2026-11-23 09:00:00 by w, version ",
-        "; done 2026-11-23 09:00:00\n",
-        "analysis of 2026-11-23 09:00:00: 2 cells, 1 inside\n  model: starter 1, m1\n  engine: onnxruntime 1.30 cpu\n",
+        f"image 1, {first}\n  done since 2026-11-23 09:00:00 UTC\n  content: {digest}\n  slide: S-17\n",
+        f"path {first}: first seen 2026-11-23 09:00:00 UTC, announced by an event\n",
+        f"path {second}: first seen 2026-11-23 10:00:00 UTC, announced by an event\n",
+        "attempt 1: begun 2026-11-23 09:00:00 UTC by w, version ",
+        "; done 2026-11-23 09:00:00 UTC\n",
+        "analysis of 2026-11-23 09:00:00 UTC: 2 cells, 1 inside\n",
+        "  model: starter 1, m1\n  engine: onnxruntime 1.30 cpu\n",
         "  settings: s1\n  version: 0.1.0\n  cell diameter: 120 px (told)\n  picture: 1024 x 768 px\n  flags: dark\n",
         "  seconds: total 0.5\n  masks: kept\n",
         "  cell 2 at (10.5, 20.25): 900 px, nucleus 600 px, N:C 2, at the edge, confidence 0.9\n",
@@ -312,6 +313,7 @@ def test_an_unknown_image_is_answered_with_what_may_be_told(camera: Camera, told
     for command in ("explain", "replay"):
         answer = camera.call(command, told)
         assert answer.exit_code == 1 and f"there is no image {told}; give the number of an image" in answer.output
+        assert "reports show pseudonyms" in answer.output
 
 
 def test_a_hash_that_several_begin_with_is_refused(camera: Camera) -> None:
@@ -327,13 +329,13 @@ def test_a_name_that_was_used_again_means_what_it_holds_now(camera: Camera) -> N
     Path(path).unlink()
     camera.take("a.bmp", "y")
     assert camera.call("explain", path).output.startswith("image 2, ")
-    assert "holds another picture now" in camera.call("explain", 1).output
+    assert "holds it no longer" in camera.call("explain", 1).output
 
 
 def test_what_is_open_pruned_or_from_an_earlier_version_is_said(camera: Camera) -> None:
     wait(camera.store, "half.bmp", "is empty")
     told = camera.call("explain", "1").output
-    assert "waiting since 2026-11-23 09:00:00: is empty\n  content: never was a whole picture" in told
+    assert "waiting since 2026-11-23 09:00:00 UTC: is empty\n  content: never was a whole picture" in told
     assert "attempt" not in told
     camera.count("a.bmp")
     camera.sql("DELETE FROM attempts")

@@ -194,10 +194,36 @@ def test_a_model_that_is_damaged_leaves_the_one_before_it_at_work(store: Store, 
     live = LiveModel(store, SETTINGS)
     before = live.current()
     Path(installed(store, tmp_path, "other").path).write_bytes(b"torn")
+    assert live.has_changed() and live.current() is before
+    (told,) = live.troubles()
+    assert "the active model cannot be used" in str(told) and str(told).endswith("; tiny goes on counting")
+    assert not live.has_changed() and live.current() is before and live.troubles() == []
     with pytest.raises(BundleError, match="the active model cannot be used"):
-        live.current()
+        LiveModel(store, SETTINGS).current()
     store.rollback_model()
-    assert live.current() is before
+    assert live.has_changed() and live.current() is before and live.troubles() == [None]
+    assert not live.has_changed()
+
+
+def test_a_damaged_model_is_taken_over_once_its_file_is_whole_again(store: Store, tmp_path: Path) -> None:
+    installed(store, tmp_path)
+    live = LiveModel(store, SETTINGS)
+    live.current()
+    other = Path(installed(store, tmp_path, "other").path)
+    whole = other.read_bytes()
+    other.unlink()
+    assert live.current().name == "tiny"
+    other.write_bytes(whole)
+    live.troubles()
+    assert live.has_changed() and live.current().name == "other" and live.troubles() == [None]
+
+
+def test_a_station_that_ends_soon_begins_no_build(store: Store, tmp_path: Path) -> None:
+    with_trial(store, installed(store, tmp_path), OTHER)
+    live = LiveModel(store, SETTINGS, start=None)
+    live.current()
+    (told,) = live.troubles()
+    assert str(told).startswith(f"{OTHER} has no plan yet; `station model install` or a station that stays")
 
 
 def test_a_newly_activated_model_ends_the_build_for_the_old_one(store: Store, tmp_path: Path) -> None:

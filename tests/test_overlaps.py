@@ -21,11 +21,12 @@ from click.testing import CliRunner
 from conftest import LONG
 from networks import COLOURS, DIAMETER_PX, disc_labels, tiny_bundle
 from stations import START, Bench
-from stores import analysis, new, rows
+from stores import DAY, analysis, new, rows
 
 from station.cli import main
 from station.contract.corrections import RejectImage
 from station.contract.imaging import RGB
+from station.database.records import SUPERSEDED
 from station.database.store import Store
 from station.demo.camera import encode_bmp
 from station.demo.smear import SmearRecipe, paint
@@ -33,17 +34,23 @@ from station.overlaps import Overlaps
 from station.reports import FORMATS, Summary, render, summarise
 from station.reports.day import detailed
 from station.reviewing import correct
+from station.settings import Settings
 
 WIDTH, HEIGHT = 640, 480
 WINDOWS = {"a": (0, 0), "b": (210, 90), "c": (320, 240)}  # left, top of what each field shows; each shares with each
 
 
+def middles(seed: int) -> list[tuple[float, float]]:
+    """Of a slide's white cells, px of the whole slide."""
+    rng = np.random.default_rng(seed)
+    places = [(80 + 160 * across, 80 + 140 * down) for across in range(6) for down in range(5)]
+    return [(x + rng.uniform(-30, 30), y + rng.uniform(-30, 30)) for x, y in places]
+
+
 @cache
 def smear(seed: int) -> RGB:
     """A slide of twice the area of a field: white cells apart from each other, red ones anywhere."""
-    rng = np.random.default_rng(seed)
-    places = [(80 + 160 * across, 80 + 140 * down) for across in range(6) for down in range(5)]
-    moved = [(x + rng.uniform(-30, 30), y + rng.uniform(-30, 30)) for x, y in places]
+    rng, moved = np.random.default_rng([seed, 1]), middles(seed)
     labels = disc_labels(720, 960, [(x, y, DIAMETER_PX / 2, DIAMETER_PX / 4) for x, y in moved])
     image = np.full((720, 960, 3), COLOURS[0])
     for x, y in rng.integers(0, 960, (220, 2)):
@@ -84,17 +91,24 @@ def summary(bench: Bench) -> Summary:
     return summarise(bench.store, START.date(), START.date(), ZoneInfo("UTC"), names=True)
 
 
+def full(bench: Bench, settings: Settings) -> Summary:
+    return detailed(bench.store, START.date(), START.date(), settings, bench.utc(), names=True)
+
+
 def seen_before(bench: Bench, name: str, *earlier: str) -> int:
-    """The cells of a field that lie where earlier ones show the slide too, by where the windows truly lie."""
+    """The cells of a field that earlier ones count too, by where the windows and the painted cells truly lie."""
+    return len(counted(bench, name) & set().union(*(counted(bench, one) for one in earlier)))
+
+
+def counted(bench: Bench, name: str, seed: int = 1) -> set[int]:
+    """Which of the slide's painted cells a field counts: to each counted one the nearest."""
     left, top = WINDOWS[name[0]]
     image_id = bench.stored()[f"{name}.bmp"].image_id
     cells = rows(bench.store.path, f"SELECT x, y FROM cell_results WHERE image_id = {image_id}")
-    spots = [(x + left, y + top) for x, y in cells]  # type: ignore[operator]
-    return sum(any(_inside(spot, WINDOWS[one[0]]) for one in earlier) for spot in spots)
-
-
-def _inside(spot: tuple[float, float], window: tuple[int, int]) -> bool:
-    return 0 <= spot[0] - window[0] < WIDTH and 0 <= spot[1] - window[1] < HEIGHT
+    painted = np.array(middles(seed))
+    found = [int(np.hypot(*(painted - (x + left, y + top)).T).argmin()) for x, y in cells]  # type: ignore[operator]
+    assert len(set(found)) == len(found)
+    return set(found)
 
 
 def test_a_slide_is_totalled_with_and_without_what_an_earlier_field_shows_too(bench: Bench) -> None:
@@ -108,6 +122,37 @@ def test_a_slide_is_totalled_with_and_without_what_an_earlier_field_shows_too(be
     assert 10 < twice < told.wbc_count - 10
     assert told.wbc_count_distinct == told.wbc_count - twice
     assert told.distinct == {"S-1": told.wbc_count - twice}
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_a_cell_that_the_border_of_the_earlier_field_cuts_is_no_second_one(bench: Bench, seed: int) -> None:
+    """The earlier field counts it by its nucleus; its middle, which the later one sees, lies outside."""
+    for minute, name in enumerate("ab"):
+        take(bench, name, minute, seed=seed)
+    bench.run()
+    assert overlapping(bench) == {("b", "a")}
+    assert summary(bench).wbc_count_distinct == len(counted(bench, "a", seed) | counted(bench, "b", seed))
+
+
+def test_a_picture_that_was_put_aside_and_comes_back_has_the_pairs_of_its_new_moment(bench: Bench) -> None:
+    live = take(bench, "a", 0).rename(bench.folder / "S-1" / "live.bmp")
+    take(bench, "b", 1)
+    bench.run()
+    first = bench.stored()["live.bmp"].image_id
+    with live.open("r+b") as file:  # changed in place
+        file.write(encode_bmp(smear(9)[:HEIGHT, :WIDTH]))
+    os.utime(live, ((START - timedelta(minutes=50)).timestamp(),) * 2)
+    bench.run()
+    told = {result.image_id: result for result in bench.store.results_between(START - DAY, START + DAY)}
+    assert (told[first].status, told[first].reason, told[first].wbc_count) == ("quarantined", SUPERSEDED, None)
+    totals = summary(bench).wbc_count
+    for sum_of in ("SELECT sum(wbc_count) FROM image_results", "SELECT count(*) FROM cell_results"):
+        assert rows(bench.store.path, sum_of) == [(totals,)]
+    take(bench, "a", 5)  # after b now
+    bench.run()
+    assert overlapping(bench) == {("a", "b")}
+    assert rows(bench.store.path, "SELECT image_id FROM overlaps") == [(first,)]  # and none the other way round
+    assert summary(bench).wbc_count - summary(bench).wbc_count_distinct == seen_before(bench, "a", "b")
 
 
 def test_fields_of_other_slides_and_other_places_are_not_held_against_each_other(bench: Bench) -> None:
@@ -184,7 +229,7 @@ def test_every_format_states_both_totals_where_they_differ(bench: Bench) -> None
     for minute, name in enumerate("ab"):
         take(bench, name, minute)
     bench.run()
-    told = detailed(bench.store, summary(bench), bench.settings, bench.utc())
+    told = full(bench, bench.settings)
     shown = {style: render(told, style) for style in FORMATS}
     twice = seen_before(bench, "b", "a")
     sentence = f"{twice} white cells lie where an earlier picture of the slide shows the same place: "
@@ -202,7 +247,7 @@ def test_every_format_states_both_totals_where_they_differ(bench: Bench) -> None
 def test_where_no_place_was_photographed_twice_nothing_is_said_of_it(bench: Bench) -> None:
     take(bench, "a", 0)
     bench.run()
-    told = detailed(bench.store, summary(bench), bench.settings, bench.utc())
+    told = full(bench, bench.settings)
     assert "distinct" not in render(told, "table") and "Distinct</th>" not in render(told, "html")
 
 
@@ -216,7 +261,7 @@ def test_progress_towards_the_target_counts_no_cell_twice(bench: Bench) -> None:
     bench.run()
     report = bench.settings.report.model_copy(update={"target_cells": 100})
     settings = bench.settings.model_copy(update={"report": report})
-    told = detailed(bench.store, summary(bench), settings, bench.utc())
+    told = full(bench, settings)
     assert told.detail is not None
     assert told.detail.slides[0].share == told.wbc_count_distinct / 100 < told.wbc_count / 100
 

@@ -16,7 +16,7 @@ from station.contract.analysis import Scale
 from station.contract.errors import EngineError
 from station.contract.imaging import RGB
 from station.engines import Engine
-from station.pipeline import Failure, Result, analyse_files
+from station.pipeline import Failure, Result, analyse_each, analyse_files
 
 MANIFEST = tiny_manifest()
 
@@ -53,6 +53,50 @@ def files(folder: Path, *counts: int, height: int = 180) -> list[Path]:
 
 def analysed(paths: list[Path], engine: Engine) -> list[Result | Failure]:
     return list(analyse_files(paths, told, MANIFEST, engine, 50))
+
+
+class Choosy(Recorder):
+    """Fails at pictures of one height."""
+
+    def __init__(self, height: int, batch: int = 1) -> None:
+        super().__init__(batch)
+        self.height = height
+
+    def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if tiles.shape[1] == self.height:
+            raise EngineError(f"no memory for {tiles.shape}")
+        return super().__call__(tiles)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_picture_at_which_the_engine_fails_stops_no_other(tmp_path: Path, batch: int) -> None:
+    small, usual = files(tmp_path, 1, 1, 1, height=90), files(tmp_path, 2, 3, 1, 2)
+    (tall,) = {tile_height(path) for path in small}
+    bad = tmp_path / "text.png"
+    bad.write_text("no picture")
+    order = [usual[0], small[0], usual[1], bad, small[1], usual[2], small[2], usual[3]]
+    outcomes = list(analyse_each(order, told, MANIFEST, Choosy(tall, batch), 50))
+    assert [one.path for one in outcomes] == order
+    assert [one.analysis.wbc_count if isinstance(one, Result) else "-" for one in outcomes] == [
+        *(2, "-", 3, "-"),
+        *("-", 1, "-", 2),
+    ]
+    assert "no memory for (" in str(outcomes[1]) and "is text, not a picture" in str(outcomes[3])
+
+
+def test_an_engine_that_fails_at_all_of_them_is_not_asked_for_all(tmp_path: Path) -> None:
+    paths = files(tmp_path, *[1] * 6)
+    found = analyse_each(paths, told, MANIFEST, Choosy(tile_height(paths[0])), 50)
+    assert isinstance(next(found), Failure) and isinstance(next(found), Failure)
+    with pytest.raises(EngineError, match="no memory"):
+        next(found)
+
+
+def tile_height(path: Path) -> int:
+    """Of a picture's tile, px."""
+    (result,) = analysed([path], recorder := Recorder())
+    assert isinstance(result, Result)
+    return recorder.shapes[0][1]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8])

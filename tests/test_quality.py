@@ -13,20 +13,23 @@ from click.testing import CliRunner
 from networks import discs, one_hot, tiny_bundle, tiny_manifest
 from numpy.typing import NDArray
 from rich.console import Console
+from unets import record_of
 
 from station.contract.analysis import Analysis, Scale, finish, prepare
-from station.contract.bundle import MANIFEST, bundle_of, prove, read_bundle, write_bundle
+from station.contract.bundle import MANIFEST, MODEL_CARD, bundle_of, prove, read_bundle, write_bundle
 from station.contract.flags import REVIEW
 from station.contract.imaging import RGB
-from station.contract.manifest import Manifest, Reference
+from station.contract.manifest import Manifest, Reference, Separation
 from station.contract.quality import Quality, measure_quality, stain_distance
 from station.demo.smear import SmearField, SmearRecipe, paint
 from station.engines import open_engine
 from trainer.cli import calibrate, main
+from trainer.cli.duel import score_again
 from trainer.datasets import open_dataset
 from trainer.datasets.samples import DataError
 from trainer.export import with_golden
 from trainer.reference import Doubt, limits, marked, reference
+from trainer.runs import RunFolder, SourceRecord
 
 DIAMETER_PX = 60.0
 TOLD = Scale(DIAMETER_PX, "told")
@@ -309,6 +312,26 @@ def test_a_bundle_is_calibrated(tmp_path: Path) -> None:
     assert new.manifest.model_dump(exclude=measured) == old.manifest.model_dump(exclude=measured)
     told = f"seeds stand {new.manifest.separation.prominence:g} cell diameters above their saddle"
     assert told in result.output
+
+
+@pytest.mark.parametrize("area", [None, 0.9])
+def test_the_figures_of_a_training_are_those_of_the_calibrated_bundle(tmp_path: Path, area: float | None) -> None:
+    """Its run, its manifest and its card say how the model counts that is handed on."""
+    samples = open_dataset(put_fields(tmp_path / "data", 8))
+    folder, path, row = RunFolder(tmp_path / "run"), tmp_path / "new.zip", "held-out rows of data, scale told"
+    folder.path.mkdir()
+    sources = {"data": SourceRecord(images=7, held_out=1, cell_diameter_px=60)}
+    before = record_of("unet").model_copy(update={"sources": sources, "metrics": {row: {"count_exact": 1.0}}})
+    folder.save(before)
+    how = Separation() if area is None else Separation(min_area=area, min_area_at_edge=area)  # no cell is so large
+    manifest = tiny_bundle().manifest.model_copy(update={"separation": how, "metrics": before.metrics})
+    write_bundle(path, bundle_of(manifest, tiny_bundle().files | {MODEL_CARD: b"# tiny"}))
+    score_again(path, samples, folder, Console(file=io.StringIO()))
+    made, record = read_bundle(path), folder.load()
+    assert made.manifest.metrics == record.metrics and (record == before) is (area is None)
+    if area is not None:
+        assert record.metrics[row]["count_exact"] == 0
+        assert f"| {row} | 1 |" in made.files[MODEL_CARD].decode() and "| 0.0% |" in made.files[MODEL_CARD].decode()
 
 
 def test_golden_results_follow_the_parameters_by_which_cells_are_told_apart(tmp_path: Path) -> None:

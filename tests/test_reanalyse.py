@@ -7,23 +7,29 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from conftest import Command
 from networks import discs, png, tiny_bundle
+from numpy.typing import NDArray
 from stations import START, Bench
 from stores import analysis, rows
 
 from station.cli import main
 from station.contract.bundle import MANIFEST, Bundle, bundle_of
 from station.contract.corrections import RemoveCell, Withdraw
+from station.contract.errors import DatabaseError, EngineError
 from station.database.lock import RunLock
 from station.database.records import CAMERA_SCALE, AnalysisRecord, FileStamp, NewImage
 from station.database.review_records import Slide
 from station.database.store import Store
+from station.engines import Engine
 from station.reanalysis import plan, reanalyse
+from station.registry import Loaded, load_active
 from station.reports import summarise
 from station.reviewing import correct, masks_of, state_of
 
@@ -162,11 +168,58 @@ def test_a_corrected_picture_keeps_its_corrected_count(room: Room) -> None:
     assert state_of(room.store, 1).wbc_count == 1 and not state_of(room.store, 1).changed
 
 
+class FailsAtTheSecond:
+    """An engine that has no memory for the second picture that it is shown, as often as it is shown."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.name, self.batch, self.seen = engine, engine.name, 1, []
+
+    def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if tiles.tobytes() not in self.seen:
+            self.seen.append(tiles.tobytes())
+        if self.seen.index(tiles.tobytes()) == 1:
+            raise EngineError("no memory")
+        return self.engine(tiles)
+
+
+def test_a_picture_at_which_the_engine_fails_stops_no_other(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.install(strict())
+
+    def opened(*told: Any) -> Loaded:
+        model = load_active(*told)
+        return replace(model, engine=FailsAtTheSecond(model.engine))
+
+    monkeypatch.setattr("station.reanalysis.load_active", opened)
+    told = room.call()
+    assert told.exit_code == 1 and told.stdout.startswith("2 pictures analysed again by strict: ")
+    assert "not analysed again: image 2 (" in told.stderr and "no memory" in told.stderr
+    assert [one[2] for one in room.told()] == ["strict", "tiny", "strict"]
+
+
+def test_what_was_done_is_told_also_where_an_error_ends_it(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.install(strict())
+    add, done = Store.add_analysis, []
+
+    def full(store: Store, record: AnalysisRecord) -> bool:
+        if done:
+            raise DatabaseError("the database cannot be used (disk is full)")
+        done.append(record)
+        return add(store, record)
+
+    monkeypatch.setattr(Store, "add_analysis", full)
+    told = room.call()
+    assert told.exit_code == 1 and told.stdout.startswith("1 picture analysed again by strict: 2 -> 1 white cell")
+    assert "disk is full" in told.stderr
+
+
 def test_a_slide_alone(room: Room) -> None:
     room.install(strict())
     assert room.call("--slide", "S-B").output.startswith("2 pictures analysed again")
     assert {line.model for line in room.store.review_lines(Slide("S-A"))} == {"tiny"}
     assert room.call("--slide", "S-A").output.startswith("1 picture analysed again")
+    assert "0 pictures analysed again" in room.call("--slide", "S-A").output
+    told = room.call("--slide", "S-C")
+    assert told.exit_code == 1 and "no picture of the slide S-C was counted on these days; reports show" in told.stderr
 
 
 def test_a_picture_that_is_gone_keeps_its_count_and_is_named(room: Room) -> None:

@@ -17,10 +17,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from station.commission import PSEUDONYM_SALT
+from station.contract.corrections import RejectImage
 from station.contract.errors import StationError
 from station.database.records import AnalysisRecord, FileStamp, NewImage, StoredCell
 from station.database.store import Store
+from station.days import REACH, in_reach
 from station.reports import FORMATS, pseudonym, render, summarise
+from station.reviewing import correct
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2026, 3, 29, 12, 0, tzinfo=BERLIN)
@@ -34,6 +37,7 @@ class Day:
         self.now = NOON.astimezone(UTC)
         self.store = Store.open(path, clock=lambda: self.now, create=True)
         self.store.record_fact(PSEUDONYM_SALT, "salt")
+        self.model_sha256 = "a" * 64
 
     def image(self, captured_at: datetime, cells: int | None = 1, path: str = "/camera/S-1/{}.bmp") -> None:
         number = self.store.counts_by_status()["done"] + self.store.counts_by_status()["queued"]
@@ -43,7 +47,8 @@ class Day:
         self.store.add_image(NewImage(path, stamp, f"{number:064x}", slide, captured_at, rung=True))
         if cells is not None:
             (lease,) = self.store.lease("test", 1)
-            self.store.save_analysis(_analysis(lease.image_id, cells))
+            analysis = _analysis(lease.image_id, cells)
+            self.store.save_analysis(replace(analysis, model_sha256=self.model_sha256))
 
 
 def _analysis(image_id: int, cells: int) -> AnalysisRecord:
@@ -97,13 +102,47 @@ def test_counts_are_summed_by_slide_with_and_without_cells_at_the_edge(day: Day)
     assert summary.models == ("starter on onnxruntime",)
 
 
+def test_two_models_of_one_name_are_told_apart(day: Day) -> None:
+    day.image(NOON)
+    assert summarise(day.store, NOON.date(), NOON.date(), BERLIN).models == ("starter on onnxruntime",)
+    day.model_sha256 = "c" * 64
+    day.image(NOON)
+    summary = summarise(day.store, NOON.date(), NOON.date(), BERLIN)
+    assert summary.models == ("starter (aaaaaaaa) on onnxruntime", "starter (cccccccc) on onnxruntime")
+    told = json.loads(render(summary, "json"))
+    assert [image["model_sha256"] for image in told["images"]] == ["a" * 64, "c" * 64]
+
+
+def test_a_table_of_several_days_says_of_which_each_picture_is(day: Day) -> None:
+    for days in (0, 1):
+        day.image(NOON + timedelta(days=days))
+    correct(day.store, 2, RejectImage(), "Ada")
+    first, last = NOON.date(), NOON.date() + timedelta(days=1)
+    text = render(summarise(day.store, first, last, BERLIN), "table")
+    assert "  2026-03-29 12:00:00  1 " in text and "  2026-03-30 12:00:00  0 " in text
+    assert re.search("  0 +0 +done +rejected, cell-at-edge", text)
+    assert "  12:00:00  1 " in render(summarise(day.store, first, first, BERLIN), "table")
+
+
+def test_pictures_whose_files_are_older_than_1970_are_in_a_report(day: Day) -> None:
+    """A clock that was never set, west of Greenwich."""
+    zone = ZoneInfo("America/New_York")
+    day.image(datetime(1970, 1, 1, tzinfo=UTC))
+    assert in_reach(date(1969, 12, 31))
+    assert summarise(day.store, date(1969, 12, 31), date(1969, 12, 31), zone).wbc_count == 1
+    assert summarise(day.store, *REACH, zone).wbc_count == 1
+
+
 def test_half_a_copy_that_was_replaced_is_no_picture_of_the_day(day: Day) -> None:
+    day.now = (NOON + timedelta(days=1)).astimezone(UTC)
     day.image(NOON)
     day.image(NOON, None)
     with closing(sqlite3.connect(day.store.path)) as connection, connection:
         connection.execute("UPDATE images SET status = 'quarantined', reason = 'superseded' WHERE id = 2")
     summary = summarise(day.store, NOON.date(), NOON.date(), BERLIN)
+    assert summary.ingested_on_other_days == 1
     assert [line.status for line in summary.images] == ["done"] and len(summary.open) == 0
+    assert [one.images for one in day.store.slides(9)] == [1]
 
 
 def test_pictures_that_came_in_on_another_day_are_named_on_both(day: Day) -> None:

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -37,9 +38,10 @@ from station.contract.flags import REVIEW
 from station.contract.masks import encode, encode_narrow
 from station.database.gallery import Sieve
 from station.database.records import NewImage
-from station.database.review_records import NewCorrection, Reviewed, Seen
+from station.database.review_records import NewCorrection, Reviewed, Seen, Slide
 from station.database.store import Store
 from station.reviewing import Outcome, correct, masks_of, picture_of, state_of, stored
+from station.signing import sign
 from station.upkeep import plan, prune
 from station.watching import look
 
@@ -167,6 +169,24 @@ def test_each_correction_counts_and_is_there_after_a_restart(
     kept = [rows(room.store.path, f"SELECT * FROM {table}") for table in ("analyses", "cells", "masks")]
     assert kept == automatic
     assert outcome.written.changed == (correction not in (RejectImage(), Accept()))
+
+
+@pytest.mark.parametrize(
+    ("correction", "flags"),
+    [
+        (Repaint((Stroke(((60, 60), (0, 60)), 8, 1, 1),)), {1: ("at-edge",)}),
+        (AddCell(2, 140, 40), {4: ("at-edge",)}),
+        (Repaint((Stroke(((60, 140),), 4, 2),)), {4: ("odd-size",)}),
+        (RemoveCell(2), {}),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_what_a_person_drew_has_the_flags_of_any_other_cell(
+    room: Reviewing, correction: Correction, flags: dict[int, tuple[str, ...]]
+) -> None:
+    state = room.say(correction).state
+    assert {cell.cell_id: cell.flags for cell in state.cells if cell.source != "automatic"} == flags
+    assert all(("at-edge" in cell.flags) == cell.touches_edge for cell in state.cells if cell.source != "automatic")
 
 
 def test_random_corrections_agree_and_never_use_a_number_twice(room: Reviewing) -> None:
@@ -312,7 +332,7 @@ def test_a_new_analysis_leaves_the_persons_result_and_asks_for_a_look_where_it_i
     assert room.sources() == [(1, "automatic"), (2, "automatic")]
 
 
-def test_an_analysis_that_comes_meanwhile_is_seen(room: Reviewing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_analysis_that_comes_meanwhile_was_not_seen(room: Reviewing, monkeypatch: pytest.MonkeyPatch) -> None:
     append, rival = Store.append_correction, [lambda: room.analyse_again(flags=(REVIEW,))]
 
     def late(store: Store, made: NewCorrection) -> object:
@@ -322,7 +342,20 @@ def test_an_analysis_that_comes_meanwhile_is_seen(room: Reviewing, monkeypatch: 
 
     monkeypatch.setattr(Store, "append_correction", late)
     room.say(RejectImage())
-    assert rows(room.store.path, "SELECT analysis_id, seen_analysis_id FROM corrections") == [(2, 2)]
+    assert rows(room.store.path, "SELECT analysis_id, seen_analysis_id FROM corrections") == [(2, 1)]
+
+
+def test_a_correction_by_somebody_who_saw_no_newer_analysis_leaves_its_mark_for_review(room: Reviewing) -> None:
+    seen = room.say(Accept()).state.seen
+    room.analyse_again(flags=(REVIEW,))
+    assert room.say(RemoveCell(2), seen=seen).written is not None
+    assert room.state().marked
+    with pytest.raises(CorrectionError, match="marked for review: image 1;"):
+        sign(room.store, "slide", "S-17", "Ada", ZoneInfo("UTC"))
+    room.say(Accept())
+    assert not room.state().marked
+    unknown = replace(room.state().seen, newest_analysis_id=99)
+    assert room.say(RemoveCell(3), seen=unknown).refusal == "image 1 has no analysis 99"
 
 
 @pytest.mark.parametrize("correction", [RemoveCell(2), SplitCell(1, ((60, 60), (62, 60))), Accept(), AWAY])
@@ -387,7 +420,10 @@ def test_who_and_why_are_kept_as_they_were_told(room: Reviewing, text: str) -> N
 
 def test_a_name_that_is_no_text_is_written_with_escapes(room: Reviewing) -> None:
     assert room.say(Accept(), "A\udcff", why="\udcfe").written is not None
-    assert [(one.who, one.why) for one in room.store.corrections(1)] == [("A\\xff", "\\xfe")]
+    assert room.say(Accept(), "\ud83d", why="half \ud83d\ude00 smile").written is not None
+    told = [(one.who, one.why) for one in room.store.corrections(1)]
+    assert told[0] == ("A\\xff", "\\xfe") and told[1] == ("\\ud83d", "half \\ud83d\\ude00 smile")
+    assert sign(room.store, "slide", "S-17", "\ud83d", ZoneInfo("UTC")).who == "\\ud83d"
 
 
 def test_nobody_and_nothing_are_refused(room: Reviewing, store: Store) -> None:
@@ -449,11 +485,11 @@ def test_masks_of_a_corrected_image_stay_until_the_image_goes(room: Reviewing) -
 
 
 COMMANDS = [
-    (("--add", "60,140"), "correction 1: added a cell at (60, 140): 4 white cells; image 1: 4 white cells"),
+    (("--add", "60,140"), "correction 1 of image 1: added a cell at (60, 140): 4 white cells\n"),
     (("--remove", 2), "removed cell 2: 2 white cells"),
     (("--split", 3, "195,110", "206,110"), "split cell 3 into 2: 4 white cells"),
     (("--merge", 1, 2), "merged cells 1, 2: 2 white cells"),
-    (("--reject",), "rejected the image: 0 white cells; image 1: rejected"),
+    (("--reject",), "rejected the image: 0 white cells"),
     (("--accept",), "looked at it and found it right: 3 white cells"),
 ]
 
@@ -467,6 +503,59 @@ def test_the_command_corrects_and_explain_lists_it(room: Reviewing, options: tup
     assert "Ada Weber " in room.call("explain", 1).stdout and " (looked); " in room.call("explain", 1).stdout
     assert room.call("correct", 1, "--withdraw").exit_code == 0
     assert room.counts() == (3, None) and room.store.corrections(1)[1].who
+
+
+def test_a_mark_alone_keeps_no_count(room: Reviewing) -> None:
+    """What was marked for a second look is counted anew like any other, until somebody says what counts."""
+    for _ in range(2):
+        assert room.say(Flag()).state.wbc_count == 3
+    assert room.counts() == (3, None) and "counts by" not in room.call("explain", 1).stdout
+    room.analyse_again()
+    (line,) = room.store.review_lines(Slide("S-17"))
+    assert (line.wbc_count, line.wbc_count_reviewed, line.flagged, line.marked) == (2, None, True, True)
+    assert room.state().wbc_count == 2 and len(room.sources()) == 2 and room.counts() == (2, None)
+    assert room.say(RemoveCell(2)).state.wbc_count == 1  # on what counts now
+    room.say(Flag())
+    room.analyse_again(settings="third")
+    assert room.counts() == (2, 1)  # a person said so, and only asked for another look since
+    for count in (1, None, None, None):  # the second mark, the removal, both first marks
+        room.say(Withdraw())
+        assert room.counts() == (2, count)
+    (line,) = room.store.review_lines(Slide("S-17"))
+    assert not line.flagged and room.state().stands == 0
+
+
+@pytest.mark.parametrize("looks", [(Accept(),), (RejectImage(),), (Flag(), Accept()), (AWAY, RemoveCell(1))])
+def test_a_look_that_was_taken_back_is_none_under_a_mark(room: Reviewing, looks: tuple[Correction, ...]) -> None:
+    for said in looks:
+        room.say(said)
+    for _ in looks:
+        room.say(Withdraw())
+    room.say(Flag())
+    assert room.counts() == (3, None) and not room.state().by_a_person
+    room.analyse_again()
+    (line,) = room.store.review_lines(Slide("S-17"))
+    assert room.counts() == (2, None) and line.wbc_count_reviewed is None and line.flagged
+
+
+def test_explain_lists_the_cells_that_count_since_a_correction(room: Reviewing) -> None:
+    assert "counts by" not in room.call("explain", 1).stdout
+    assert json.loads(room.call("explain", 1, "--json").stdout)["corrected"] is None
+    assert room.call("correct", 1, "--split", 3, "195,110", "206,110").exit_code == 0
+    assert room.call("correct", 1, "--remove", 2).exit_code == 0
+    told = room.call("explain", 1).stdout.partition("counts by correction 2: 3 cells, ")[2].splitlines()[1:]
+    assert [(line.split()[1], line.rpartition(", ")[2]) for line in told] == [
+        ("1", "as found"),
+        ("3", "changed by hand"),
+        ("4", "added by hand"),
+    ]
+    counted = json.loads(room.call("explain", 1, "--json").stdout)["corrected"]
+    assert (counted["correction"], counted["wbc_count"], len(counted["cells"])) == (2, 3, 3)
+    room.call("correct", 1, "--reject")
+    assert "counts by correction 3: rejected, none of its cells counts\n  cell 1 at" in room.call("explain", 1).stdout
+    for _ in range(3):
+        room.call("correct", 1, "--withdraw")
+    assert "counts by" not in room.call("explain", 1).stdout
 
 
 def test_the_command_says_why_nothing_was_written(room: Reviewing) -> None:

@@ -6,10 +6,8 @@ import sys
 from dataclasses import replace
 from types import ModuleType
 
-import numpy as np
 import pytest
-from networks import colour_network, tiny_bundle
-from numpy.typing import NDArray
+from networks import tiny_bundle
 from recorders import install
 
 from station.contract.bundle import Bundle
@@ -22,9 +20,7 @@ from station.selection import (
     asked,
     choose,
     found,
-    least_cell_dice,
     pending,
-    prove_engine,
     stale,
     standbys,
     try_all,
@@ -92,13 +88,6 @@ def test_an_engine_that_does_not_reproduce_the_golden_pictures_is_refused_with_t
     one = try_one(with_wrong_golden(), OPENVINO, Setup(threads=1))
     assert not one.serves
     assert one.refusal and "has 3 cells where 4 were expected" in one.refusal
-
-
-@pytest.mark.parametrize(
-    ("precision", "least"), [("float32", 0.999), ("float16", 0.999), ("bfloat16", 0.998), ("int8", 0.998)]
-)
-def test_the_gate_asks_less_of_eight_significant_bits(precision: str, least: float) -> None:
-    assert least_cell_dice(precision) == least
 
 
 def test_a_model_that_the_reference_does_not_reproduce_is_an_error() -> None:
@@ -206,20 +195,6 @@ def test_on_another_processor_its_engines_are_tried_again(monkeypatch: pytest.Mo
         assert stale(trials, bundle, settings) == able
         trials = try_stale(trials, bundle, settings, Setup(threads=1))
         assert stale(trials, bundle, settings) == ()
-
-
-class InBatchesWrong:
-    """As an engine that goes another way for several tiles than for one."""
-
-    name, batch = "hasty 1 float32", 3
-
-    def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return colour_network(tiles if len(tiles) == 1 else np.zeros_like(tiles))
-
-
-def test_an_engine_proves_itself_on_batches_too() -> None:
-    with pytest.raises(BundleError, match="does not prove itself here"):
-        prove_engine(tiny_bundle(), InBatchesWrong(), "float32")
 
 
 def test_half_an_openvino_is_refused_with_the_reason_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,10 @@ def test_what_is_not_counted_is_shown_with_its_reason(day: Day, at: Served) -> N
     assert at.correct(broken, "accept").status == 400
 
 
-@pytest.mark.parametrize("path", ["/images/999999", f"/images/{2**63}", f"/images/{10**40}", "/images/-1", "/nothing"])
+UNKNOWN = ("999999", f"{2**63}", "1" + "0" * 40, "9" * 5000, "%C2%B2", "-1")
+
+
+@pytest.mark.parametrize("path", ["/nothing", *(f"/images/{number}" for number in UNKNOWN)], ids=range(7))
 def test_what_is_not_there_is_said_to_be_so(at: Served, path: str) -> None:
     answer = at.ask(path, Accept="text/html")
     assert answer.status == 404 and "Not there" in answer.text

@@ -299,6 +299,77 @@ def test_of_two_browsers_the_later_one_is_told(browser: Browser, day: Day, at: S
     assert [one.who for one in day.store.corrections(image_id)] == ["Ada", "Bob"]
 
 
+def test_after_another_analysis_nothing_that_was_meant_for_a_cell_comes_to_another(
+    page: Page, day: Day, at: Served
+) -> None:
+    """A stroke, a tick and the first click of a merge name cells by numbers, which another analysis gives anew."""
+    image_id = day.picture(TWO, MORNING, slide="S-again")
+    cell = painted(TWO)[1][0]
+    open_image(page, at, image_id)
+    page.get_by_label("Tick cell 1").check()
+    page.get_by_label("Tick cell 2").check()
+    page.keyboard.press("6")
+    for _ in range(2):
+        click_at(page, cell.x, cell.y)
+    expect(page.locator("#sketch .stroke")).to_have_count(1)
+    assert day.store.add_analysis(day.analysis(image_id, TWO, model="n"))
+    expect(page.locator("#words.refused")).to_contain_text("its cells have new numbers")
+    expect(page.locator("#sketch .stroke")).to_have_count(0)
+    expect(page.locator("[data-pick]:checked")).to_have_count(0)
+    expect(page.locator("#merge-picked")).to_be_disabled()
+    page.keyboard.press("Enter")
+    page.keyboard.press("a")
+    expect(page.locator("#said li")).to_have_count(1)
+    assert kinds(day, image_id) == ["accept"]
+
+
+def test_strokes_that_are_refused_after_another_analysis_are_not_given_back(
+    browser: Browser, day: Day, at: Served
+) -> None:
+    image_id = day.picture(TWO, MORNING, slide="S-again")
+    cell = painted(TWO)[1][0]
+    with looking(browser, at, expected=1) as page:
+        page.route("**/events", lambda route: route.abort())  # nothing is heard until something is sent
+        page.goto(f"{at.url}/images/{image_id}")
+        page.keyboard.press("6")
+        for _ in range(2):
+            click_at(page, cell.x, cell.y)
+        assert day.store.add_analysis(day.analysis(image_id, TWO, model="n"))
+        page.locator("#stage").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#words.refused")).to_contain_text("the image was analysed again since you looked at it")
+        expect(page.locator("#sketch .stroke")).to_have_count(0)
+        assert kinds(day, image_id) == []
+
+
+def test_a_page_whose_news_are_refused_says_so_and_asks_again(browser: Browser, day: Day, at: Served) -> None:
+    image_id = day.picture(ONE, MORNING, slide="S-full")
+    with looking(browser, at, expected=1) as page:
+        page.clock.install()
+        page.route("**/events", lambda route: route.fulfill(status=503), times=1)
+        page.goto(f"{at.url}/images/{image_id}")
+        expect(page.locator("#live")).to_contain_text("Not live; trying again.")
+        page.clock.run_for(11_000)
+        expect(page.locator("#live")).to_have_text("Live")
+
+
+def test_the_printed_address_opens_from_a_link_on_another_site(browser: Browser, day: Day) -> None:
+    with served(day, token="t" * 24) as running:
+        context = browser.new_context()
+        page = context.new_page()
+        page.route(
+            "http://elsewhere.example/",
+            lambda route: route.fulfill(
+                content_type="text/html", body=f'<a href="{running.url}/?token={"t" * 24}">the station</a>'
+            ),
+        )
+        for _ in range(2):
+            page.goto("http://elsewhere.example/")
+            page.get_by_text("the station").click()
+            expect(page.locator("#live")).to_have_text("Live")
+        context.close()
+
+
 def test_keys_lead_on_from_an_image_that_is_not_counted(page: Page, day: Day, at: Served) -> None:
     older = day.picture(ONE, MORNING, slide="S-wait")
     path = day.folder / "S-wait" / "new.png"

@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 from stores import DAY, HOUR, START, Clock, analysis, cell, new, rows, wait
 
 from station.cli import main
-from station.contract.corrections import Accept, RejectImage, Withdraw
+from station.contract.corrections import Accept, Flag, RejectImage, Withdraw
 from station.contract.errors import CorrectionError, DatabaseError
 from station.contract.flags import REVIEW
+from station.database.gallery import Sieve
 from station.database.review_records import Slide
 from station.database.store import Store
 from station.reviewing import correct
@@ -79,6 +80,20 @@ def test_what_is_marked_for_review_is_looked_at_first(store: Store) -> None:
     with pytest.raises(CorrectionError, match="marked for review: image 3;"):
         sign(store, "slide", "S-17", "Ada", UTC)
     assert rows(store.path, "SELECT count(*) FROM signatures") == [(1,)]
+
+
+def test_a_rejected_image_stays_out_of_the_way_whatever_a_newer_analysis_doubts(store: Store) -> None:
+    count(store, "a.bmp", REVIEW)
+    count(store, "b.bmp")
+    correct(store, 1, RejectImage(), "Ada")
+    store.add_analysis(analysis(1, flags=(REVIEW,), settings_sha256="other"))
+    assert [line.marked for line in store.review_lines(Slide("S-17"))] == [False, False]
+    assert store.gallery(Sieve(marked=True), 9) == ()
+    sign(store, "slide", "S-17", "Ada", UTC)
+    correct(store, 1, Withdraw(), "Ada")
+    assert [line.image_id for line in store.gallery(Sieve(marked=True), 9)] == [1]
+    correct(store, 1, Flag(), "Ada")
+    assert [line.image_id for line in store.gallery(Sieve(marked=True), 9)] == [1]
 
 
 def test_what_is_not_counted_yet_is_counted_first(store: Store) -> None:
@@ -168,7 +183,7 @@ def test_a_signature_from_before_analyses_were_kept_in_it_still_holds(store: Sto
     assert state(store) == ("changed since", "image 1: corrected, 2 -> 0 white cells")
 
 
-@pytest.mark.parametrize("name", ["20261123", "2026-W48-1", "9999-12-31", "1969-12-31", "today"])
+@pytest.mark.parametrize("name", ["20261123", "2026-W48-1", "9999-12-31", "1676-12-31", "today"])
 def test_a_day_has_one_spelling_and_a_reach(store: Store, name: str) -> None:
     with pytest.raises(CorrectionError, match=f"'{name}' is no day; say it as 2026-11-24"):
         sign(store, "day", name, "Ada", UTC)
@@ -235,6 +250,12 @@ def test_the_commands_sign_show_and_print_no_codes(store: Store, tmp_path: Path,
     correct(store, 1, RejectImage(), "Ada")
     shown = call("--slide", "S-17", "--show").stdout
     assert "slide S-17: changed since; " in shown and "image 1: corrected, 2 -> 0 white cells" in shown
+    with closing(sqlite3.connect(store.path)) as connection, connection:  # as when its folder is renamed
+        connection.execute("UPDATE images SET slide = 'S-71'")
+    shown = call("--slide", "S-17", "--show").stdout
+    assert "slide S-17: changed since; " in shown and "image 1: not there any more" in shown
     for wrong in ((), ("--slide", "S-17", "--date", "2026-11-23"), ("--date", "soon")):
         assert call(*wrong).exit_code == 2
+    unknown = call("--slide", "no\udcfftext", "--show")
+    assert unknown.exit_code == 1 and "there is no image of the slide no\\xfftext; reports show" in unknown.stderr
     assert call("--slide", "nobody's").exit_code == 1

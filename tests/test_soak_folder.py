@@ -33,8 +33,9 @@ from stations import START, Bell, Bench
 from stores import rows
 from watchdog.events import FileSystemEvent
 
+from station.assembly import Station, assemble
 from station.bell import Bell as FolderBell
-from station.daemon import Station, assemble, run
+from station.daemon import run
 from station.intake import TickResult
 from station.pipeline import Result
 from station.settings import Engine

@@ -26,9 +26,10 @@ from soaking import (
     wait_until,
 )
 
+from station.assembly import assemble
 from station.cli.context import now_utc
 from station.cli.run import Lines
-from station.daemon import assemble, run_once
+from station.daemon import run_once
 from station.database.store import Store
 
 KILLS, PICTURES = sized((6, 30), (200, 1000))

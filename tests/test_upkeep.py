@@ -376,6 +376,20 @@ def test_what_was_there_is_kept_with_its_log(store: Store, clock: Clock, tmp_pat
     assert paths_in(done.kept) == ["last.bmp"] and paths_in(database) == []
 
 
+def test_a_database_that_a_link_leads_to_is_replaced_where_it_lies(store: Store, clock: Clock, tmp_path: Path) -> None:
+    copy = copy_of(store)
+    large = killed(store, tmp_path / "large")
+    link = tmp_path / "linked.db"
+    link.symlink_to(large)
+    with RunLock(link, clock=clock), pytest.raises(DatabaseError, match="station runs on this database already"):
+        restore(copy, large, clock=clock)
+    done = restore(copy, link, clock=clock)
+    assert link.is_symlink() and done.kept is not None and not done.kept.is_symlink()
+    assert done.kept.parent == large.parent
+    assert paths_in(link) == paths_in(large) == [] and paths_in(done.kept) == ["last.bmp"]
+    assert names_beside(large) == {"station.db", "station.db.lock", done.kept.name}
+
+
 def test_a_damaged_database_is_moved_aside_with_its_log_which_is_never_applied_to_the_new_one(
     store: Store, clock: Clock, tmp_path: Path
 ) -> None:
@@ -516,11 +530,11 @@ def test_a_picture_that_is_there_is_not_counted_again_and_one_that_comes_back_is
     planned = plan(bench.store, datetime(2100, 1, 1, tzinfo=UTC), bench.folder)
     prune(bench.store, planned)
     bench.run()
-    assert bench.counts() == dict.fromkeys(("stays.png", "moves.png"), 1)
+    assert bench.counts() == dict.fromkeys(("stays.png", "moved.png"), 1)
     assert rows(bench.store.path, "SELECT image_id FROM analyses ORDER BY id") == [(2,), (3,)]
     (tmp_path / "goes.png").rename(bench.folder / "goes.png")
     bench.run()
-    assert bench.counts() == dict.fromkeys(("stays.png", "moves.png", "goes.png"), 1)
+    assert bench.counts() == dict.fromkeys(("stays.png", "moved.png", "goes.png"), 1)
     assert rows(bench.store.path, "SELECT image_id FROM analyses ORDER BY id") == [(2,), (3,), (4,)]
 
 

@@ -6,6 +6,7 @@ import ctypes
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from networks import discs, tiny_bundle
-from stations import Bench
+from stations import START, Bench
 
 from station.cli.run import Lines
 from station.commission import check_database_place, silence
@@ -22,7 +23,7 @@ from station.daemon import run, run_once
 from station.database.records import CLOCK_TROUBLE
 from station.demo.camera import encode_bmp
 from station.places import FileSystem
-from station.vitals import Disk
+from station.vitals import Clocks, Disk, awake_or_not
 
 
 @pytest.fixture
@@ -97,6 +98,17 @@ def test_a_clock_that_is_set_is_told_and_remembered(bench: Bench, by: int, words
     assert words in str(bench.store.fact(CLOCK_TROUBLE))
     assert sum(words in line for line in bench.said) == 1
     assert run_once(bench.station, threading.Event(), bench.bell) is not None
+
+
+def test_a_machine_that_slept_has_not_set_its_clock() -> None:
+    wall, awake, all_along = [START], [0.0], [0.0]
+    clocks = {name: Clocks(lambda: wall[0], lambda own=own: own[0]) for name, own in (("a", awake), ("b", all_along))}
+    wall[0] += timedelta(hours=10, seconds=5)
+    awake[0] += 5
+    all_along[0] += 36_005
+    assert clocks["a"].jump() == timedelta(hours=10) and clocks["b"].jump() is None
+    before, monotonic = awake_or_not(), time.monotonic()
+    assert before >= monotonic - 1 and awake_or_not() >= before
 
 
 SHARE = FileSystem("cifs", network=True, fuse=False, read_only=False, source="//pc/leica")

@@ -123,6 +123,20 @@ def test_a_picture_that_ends_in_black_is_counted_by_one_pass(home: Path, station
     assert (ran.returncode, _done(home)) == (0, 1)
 
 
+def test_half_a_copy_that_was_superseded_leaves_nothing_to_do(home: Path, station: Command) -> None:
+    path = home / "camera" / "a.bmp"
+    for wbc in (1, 2):  # the second time in place
+        path.touch()
+        with path.open("r+b") as file:
+            file.write(encode_bmp(paint(SmearRecipe(width=320, height=240, wbc=wbc, seed=wbc)).image))
+        told = station("run", "--once", "--config", home / "station.toml")
+        assert told.returncode == 0 and "superseded" not in told.stdout, told.stdout
+    assert _rows(home, "select status, reason from image_results order by ingested_at") == [
+        ("quarantined", "superseded"),
+        ("done", None),
+    ]
+
+
 def test_an_unmounted_share_is_no_success(home: Path, station: Command) -> None:
     _set(home, settle_seconds=0.1)
     (home / "camera").rename(home / "away")

@@ -13,13 +13,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
+from station.assembly import Station
 from station.bell import Bell
 from station.bench.alone import alone
 from station.bench.fields import Fields
 from station.bench.rows import Latency, Way, spread
 from station.bench.stand import Stand, Strict, assembled, load_average, machine, now_utc
 from station.contract.errors import EngineError
-from station.daemon import Station, run
+from station.daemon import run
 from station.database.store import Store
 from station.demo.camera import write_in_pieces
 from station.engines import Option

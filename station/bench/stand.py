@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
+from station.assembly import Station, Watcher, assemble
 from station.bell import Bell
 from station.bench.alone import alone
 from station.bench.rows import Machine
 from station.contract.analysis import Scale
 from station.contract.bundle import Bundle, read_bundle, write_bundle
 from station.contract.errors import EngineError
-from station.daemon import Station, Watcher, assemble
 from station.database.records import EngineTrial
 from station.database.store import Store
 from station.engines import Option, Setup

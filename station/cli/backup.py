@@ -10,7 +10,7 @@ import click
 from station.cli.context import config_option, now_utc, settings_of
 from station.contract.errors import SettingsError
 from station.printing import printable, size
-from station.settings import Settings
+from station.settings import Settings, leads_into
 from station.upkeep import Backup, back_up, backup_name, remove_surplus
 
 
@@ -42,7 +42,7 @@ def command(output: Path | None, config: Path | None) -> None:
 
 def verified_backup(settings: Settings, target: Path) -> Backup:
     """A copy at `target`, which may lie anywhere but where the camera saves."""
-    if target.resolve().is_relative_to(settings.camera.folder.resolve()):
+    if leads_into(target, settings.camera.folder):
         raise SettingsError(f"{target} lies in the camera folder, where the station never writes; name another place")
     spare = settings.limits.min_free_bytes  # without which a station that runs would stop
     return back_up(settings.database.path, target, spare_bytes=spare, clock=now_utc, monotonic=monotonic)

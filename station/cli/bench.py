@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
+from contextlib import chdir
 from pathlib import Path
 
 import click
@@ -85,9 +86,14 @@ def command(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that half a gigabyte of pictures goes
     console = Console(markup=False, highlight=False)
     console.print(str(this_processor()), soft_wrap=True)
-    made = _fields(cells)
-    with tempfile.TemporaryDirectory(prefix="station-bench-", dir=work) as folder, progress(console) as bar:
-        stand = _stand(Path(folder), model or starter_path(), engines, threads, made, bar)
+    made, bundle = _fields(cells), (model or starter_path()).absolute()
+    output, drawing = output and output.absolute(), drawing and drawing.absolute()
+    with (
+        tempfile.TemporaryDirectory(prefix="station-bench-", dir=work and work.absolute()) as folder,
+        chdir(folder),  # what measures is started where this process is, which may be a folder of somebody else
+        progress(console) as bar,
+    ):
+        stand = _stand(Path(folder), bundle, engines, threads, made, bar)
         if files:
             report: Bench | Latency | Soak = _latency(stand, made, files, bar)
         elif images:

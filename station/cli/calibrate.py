@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from station.cli.context import config_option, degraded, progress, reading, settings_of, show, writing
+from station.cli.context import config_option, degraded, progress, reading, settings_if_any, settings_of, show, writing
 from station.cli.segment import expanded
 from station.contract.errors import ImageError, StationError
 from station.printing import plural, printable
@@ -52,7 +52,7 @@ def command(pictures: tuple[Path, ...], most: int, seed: int, keep: bool, config
     from station.calibration import LEAST_PICTURES, keep_scale
     from station.contract.scale import camera_diameter
 
-    settings = None if pictures and not (keep or config) else settings_of(config)
+    settings = settings_if_any(config) if pictures and not keep else settings_of(config)
     if keep and settings and settings.camera.cell_diameter_px != "auto":
         raise StationError('camera.cell_diameter_px is told in the settings; make it "auto" to keep a measured one')
     if keep and settings and settings.camera.um_per_px is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -20,7 +21,7 @@ from station.database.store import Store
 from station.engines import Option
 from station.printing import printable
 from station.selection import Choice
-from station.settings import CONFIG_VARIABLE, Settings, read_settings, settings_path
+from station.settings import CONFIG_VARIABLE, DEFAULT_FILE, Settings, read_settings, settings_path
 from station.standby import first_alone
 
 _WIDE = 400  # columns: no path is folded in a file
@@ -57,6 +58,12 @@ def settings_of(config: Path | None) -> Settings:
     return read_settings(settings_path(config))
 
 
+def settings_if_any(config: Path | None) -> Settings | None:
+    """Those of --config or of the variable, which must be there; else ./station.toml if it is."""
+    told = config or os.environ.get(CONFIG_VARIABLE)
+    return settings_of(config) if told or DEFAULT_FILE.exists() else None
+
+
 @contextmanager
 def reading(settings: Settings) -> Iterator[Store]:
     """The database for reading, closed at the end."""
@@ -73,7 +80,7 @@ def writing(settings: Settings, *, create: bool = False) -> Iterator[Store]:
 
 def need_somebody() -> None:
     """Before a question. Raises UsageError where nobody sits at the terminal."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise click.UsageError("there is nobody to ask; say --yes")
 
 

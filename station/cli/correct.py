@@ -14,7 +14,7 @@ from station.cli.context import CellDiameter, config_option, settings_of, writin
 from station.contract.corrections import AddCell, Correction, correction_of
 from station.contract.errors import CorrectionError
 from station.ledger import find
-from station.printing import plural, printable
+from station.printing import printable
 from station.reviewing import Outcome, correct, picture_of
 
 who_option = click.option(
@@ -49,7 +49,7 @@ def _place(text: str) -> tuple[float, float]:
 def command(
     image: str, more: tuple[str, ...], diameter: float | None, who: str, why: str, config: Path | None, **told: Any
 ) -> None:
-    """Correct the cells of IMAGE, which is told as for `station explain`. It lists the numbers of its cells, too.
+    """Correct the cells of IMAGE, which is told as for `station explain`: that lists the numbers of its cells, too.
 
     Each correction is written down beside the automatic result, with its author; nothing is overwritten. No model is
     loaded.
@@ -104,8 +104,7 @@ def _detail(kind: str, value: Any, more: Sequence[str], diameter: float | None) 
 def _told(outcome: Outcome) -> str:
     if outcome.written is None:
         return f"error: nothing was written: {outcome.words}"
-    now = "rejected" if outcome.state.rejected else plural(outcome.state.wbc_count, "white cell")
-    return f"correction {outcome.written.number}: {outcome.words}; image {outcome.state.image_id}: {now}"
+    return f"correction {outcome.written.number} of image {outcome.state.image_id}: {outcome.words}"
 
 
 def _user() -> str:

@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 import click
 
-from station.days import in_reach
+from station.days import REACH, in_reach
 
 DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -17,7 +17,7 @@ def span(first: datetime, last: datetime) -> tuple[date, date]:
         raise click.UsageError("--from lies after --to")
     for day in (first, last):
         if not in_reach(day.date()):
-            raise click.UsageError(f"{day:%Y-%m-%d} is no day of a report; give one between 1970 and 2199")
+            raise click.UsageError(f"{day:%Y-%m-%d} is no day of a report; give one from {REACH[0]} to {REACH[1]}")
     return first.date(), last.date()
 
 

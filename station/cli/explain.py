@@ -22,6 +22,7 @@ from station.database.records import (
     StoredCell,
     StoredCorrection,
 )
+from station.database.review_records import Reviewed, ReviewedCell
 from station.ledger import find, masks_state, pruned_before
 from station.printing import plural, printable
 
@@ -32,6 +33,8 @@ from station.printing import plural, printable
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def command(image: str, config: Path | None, as_json: bool) -> None:
     """Say where IMAGE came from, every attempt at it, and what made its number: model, engine, settings, version.
+
+    Cells are listed as each analysis found them and, where people corrected the picture, as they count since.
 
     IMAGE is its number, a path under which it was seen, or the first six or more hex digits of its content hash. Times
     are UTC.
@@ -45,17 +48,30 @@ def command(image: str, config: Path | None, as_json: bool) -> None:
     settings = settings_of(config)
     with reading(settings) as store:
         history, pruned = find(image, store, settings.camera.folder), pruned_before(store)
+        now = store.reviewed(history.image_id) if history.corrections else None
     if as_json:
-        click.echo(json.dumps(_as_json(history, pruned)))
+        click.echo(json.dumps(_as_json(history, now, pruned)))
         return
-    for line in _lines(history, pruned):
+    for line in _lines(history, now, pruned):
         click.echo(printable(line))
 
 
-def _as_json(history: History, pruned: datetime | None) -> dict[str, Any]:
+def _as_json(history: History, now: Reviewed | None, pruned: datetime | None) -> dict[str, Any]:
     analyses = [asdict(one) | {"masks": masks_state(one, pruned)} for one in history.analyses]
-    told: dict[str, Any] = _told(asdict(history) | {"analyses": analyses})
+    counts = None if now is None else _counted(now)
+    told: dict[str, Any] = _told(asdict(history) | {"analyses": analyses, "corrected": counts})
     return told
+
+
+def _counted(now: Reviewed) -> dict[str, Any]:
+    """What the image counts since people looked at it; `correction` 0: as the newest analysis found it."""
+    counts = {"wbc_count": now.wbc_count, "wbc_count_inside": now.wbc_count_inside}
+    return {
+        "correction": now.stands if now.by_a_person else 0,
+        "rejected": now.rejected,
+        **counts,
+        "cells": [asdict(one) for one in now.cells],
+    }
 
 
 def _told(value: Any) -> Any:
@@ -67,7 +83,7 @@ def _told(value: Any) -> Any:
     return [_told(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def _lines(history: History, pruned: datetime | None) -> Iterator[str]:
+def _lines(history: History, now: Reviewed | None, pruned: datetime | None) -> Iterator[str]:
     yield f"image {history.image_id}, {history.path}"
     yield f"  {history.status} since {_moment(history.since)}" + (f": {history.reason}" if history.reason else "")
     yield f"  content: {history.sha256 or 'never was a whole picture'}"
@@ -80,11 +96,13 @@ def _lines(history: History, pruned: datetime | None) -> Iterator[str]:
     for analysis in history.analyses:
         yield from _analysis(analysis, masks_state(analysis, pruned))
     yield from map(_correction, history.corrections)
+    if now is not None and now.by_a_person:
+        yield from _counts_now(now)
     yield from map(_overlap, history.overlaps)
 
 
 def _path(seen: SeenPath) -> str:
-    found = {True: "announced by an event", False: "found by a look at the folder", None: "holds another picture now"}
+    found = {True: "announced by an event", False: "found by a look at the folder", None: "holds it no longer"}
     return f"path {seen.path}: first seen {_moment(seen.first_seen)}, {found[seen.rung]}"
 
 
@@ -122,6 +140,18 @@ def _correction(one: StoredCorrection) -> str:
     return f"correction {one.number}, {_moment(one.made_at)}: {said}; {one.wbc_count} cells since"
 
 
+def _counts_now(now: Reviewed) -> Iterator[str]:
+    counts = "rejected, none of its cells counts"
+    if not now.rejected:
+        counts = f"{plural(now.wbc_count, 'cell')}, {now.wbc_count_inside} inside"
+    yield f"counts by correction {now.stands}: {counts}"
+    yield from (f"{_cell(cell)}, {_drawn(cell)}" for cell in now.cells)
+
+
+def _drawn(cell: ReviewedCell) -> str:
+    return {"automatic": "as found", "added": "added by hand", "changed": "changed by hand"}[cell.source]
+
+
 def _overlap(one: EarlierField) -> str:
     place = f"{100 * one.shared:.0f} % of the field, shifted by ({one.shift_x:g}, {one.shift_y:g}) px"
     shown = f"it shows {plural(len(one.cells), 'cell')} of this one too"
@@ -129,4 +159,4 @@ def _overlap(one: EarlierField) -> str:
 
 
 def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

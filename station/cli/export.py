@@ -17,8 +17,13 @@ from station.exports import FORMATS
 from station.exports.choosing import EVER, Wanted
 from station.exports.writing import Tally, export
 from station.printing import plural, printable
-from station.testset import note_learnt
+from station.testset import frozen, note_learnt
 from station.watching import as_stored
+
+_SPENT = (
+    "no test set is frozen, and none can be drawn from these slides any more: a model is not tested on what it learnt "
+    "from; `station testset freeze` keeps slides of other days"
+)
 
 
 @click.command("export")
@@ -75,13 +80,14 @@ def command(
         def ready(tallies: Sequence[Tally]) -> None:  # known before anybody can learn from it
             if style == "training":
                 with writing(settings) as kept:
-                    note_learnt(
-                        kept, {line.slide for tally in tallies if tally.folder == output for line in tally.lines}
-                    )
+                    note_learnt(kept, [line for one in tallies if not one.held_back for line in one.lines])
 
         tallies = export(store, settings, wanted, output, now_utc(), overwrite=overwrite, step=step, ready=ready)
+        spent = style == "training" and frozen(store) is None
     for tally in tallies:
         _tell(tally)
+    if spent:
+        click.echo(_SPENT, err=True)
     sys.exit(1 if any(left.lost for tally in tallies for left in tally.left) else 0)
 
 

@@ -14,6 +14,7 @@ from station.contract.errors import SettingsError
 from station.engines import AUTO, ENGINES
 from station.places import kind_of
 from station.settings import Settings, misplaced, parse_settings, read_settings
+from station.watching import as_stored
 
 _TEMPLATE = """\
 # Settings of this station. Every key with its meaning stands in deploy/station.toml and in the README.
@@ -75,11 +76,11 @@ def command(
 def _written(path: Path, camera: Path | None, cell_diameter: float | None, time_zone: str, engine: str) -> Settings:
     """New settings, checked before anything is made of them."""
     text = _TEMPLATE.format(
-        folder=json.dumps(str(camera.absolute()) if camera else "camera"),
+        folder=_toml(str(camera.absolute()) if camera else "camera"),
         diameter=f"{cell_diameter:g}" if cell_diameter else '"auto"',
-        database=json.dumps("station.db"),
-        zone=json.dumps(time_zone),
-        engine=json.dumps(engine),
+        database=_toml("station.db"),
+        zone=_toml(time_zone),
+        engine=_toml(engine),
     )
     settings = parse_settings(text, path)
     _demand_apart(settings, path)
@@ -90,6 +91,15 @@ def _written(path: Path, camera: Path | None, cell_diameter: float | None, time_
         _make(settings.camera.folder)
     path.write_text(text, encoding="utf-8")
     return settings
+
+
+def _toml(text: str) -> str:
+    """A string of TOML. Raises SettingsError where the text is none, as the name of a folder may be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as cause:
+        raise SettingsError(f"{as_stored(text)} cannot stand in a settings file: its name is no UTF-8") from cause
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _demand_apart(settings: Settings, path: Path) -> None:

@@ -21,8 +21,10 @@ from station.cli.context import (
     writing,
 )
 from station.contract.errors import BundleError
+from station.crashes import Crashes
 from station.database.records import StoredModel
 from station.database.store import Store
+from station.registry import active_bundle
 from station.registry import install as install_bundle
 from station.selection import choose
 
@@ -53,7 +55,7 @@ def list_models(config: Path | None) -> None:
     table = Table("", "id", "name", "sha256", "installed", "trained on")
     for model in models:
         mark = "active" if active and active.model_id == model.model_id else ""
-        installed = f"{model.installed_at:%Y-%m-%d %H:%M}"
+        installed = f"{model.installed_at:%Y-%m-%d %H:%M} UTC"
         table.add_row(mark, str(model.model_id), model.name, model.sha256[:12], installed, model.description)
     show(table)
 
@@ -76,9 +78,10 @@ def install(bundle: Path, activate: bool, config: Path | None) -> None:
     """
     settings = settings_of(config)
     with progress(Console(stderr=True)) as bar, writing(settings) as store:
-        model, golden = install_bundle(
-            bundle, store, models_folder(settings), settings.engine, step=trying(bar), report=building(bar)
-        )
+        with Crashes(store).anew():
+            model, golden = install_bundle(
+                bundle, store, models_folder(settings), settings.engine, step=trying(bar), report=building(bar)
+            )
         trials = store.trials(model.sha256)
         if activate:
             store.activate_model(model.model_id)
@@ -103,6 +106,7 @@ def activate(model: str, config: Path | None) -> None:
     """
     with writing(settings_of(config)) as store:
         chosen = _find(store, model)
+        active_bundle(chosen)  # a damaged one would count nothing
         store.activate_model(chosen.model_id)
     click.echo(f"active: {chosen.name} ({chosen.sha256[:12]})")
 
@@ -117,7 +121,14 @@ def rollback(config: Path | None) -> None:
       station model rollback
     """
     with writing(settings_of(config)) as store:
+        before = store.active_model()
         model = store.rollback_model()
+        try:
+            active_bundle(model)
+        except BundleError:
+            if before is not None:
+                store.activate_model(before.model_id)
+            raise
     click.echo(f"active: {model.name} ({model.sha256[:12]})")
 
 

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from station.cli.context import config_option, degraded, now_utc, progress, settings_of, writing
 from station.cli.days import DAY, span
+from station.contract.errors import StationError
 from station.database.lock import RunLock, holder
 from station.days import bounds
-from station.printing import plural, printable
+from station.printing import PSEUDONYMS, plural, printable
 from station.reanalysis import Plan, Recount, plan, reanalyse
 from station.watching import as_stored
 
@@ -47,11 +48,16 @@ def command(first: datetime, last: datetime, slide: str | None, config: Path | N
         if holder(database) is not None:
             os.nice(_CIVIL)
         planned = plan(store, settings, start, end, as_stored(slide) if slide is not None else None)
-        with progress(Console(stderr=True)) as bar:
-            total = len(planned.due)
-            work = reanalyse(store, settings, planned, trouble=degraded())
-            outcomes = list(bar.track(work, total, description="analysing again"))
-    _tell(planned, outcomes)
+        if slide is not None and not (planned.due or planned.done):
+            raise StationError(f"no picture of the slide {slide} was counted on these days; {PSEUDONYMS}")
+        outcomes: list[Recount] = []
+        try:
+            with progress(Console(stderr=True)) as bar:
+                work = reanalyse(store, settings, planned, trouble=degraded())
+                outcomes.extend(bar.track(work, len(planned.due), description="analysing again"))
+        finally:  # what is done stays done, whatever ended it
+            if outcomes or not planned.due:
+                _tell(planned, outcomes)
     sys.exit(1 if any(one.now is None for one in outcomes) else 0)
 
 

@@ -12,21 +12,24 @@ from time import monotonic
 
 import click
 
+from station.assembly import Station, Watcher, assemble
 from station.bell import Bell
 from station.cli.context import config_option, models_folder, now_utc, settings_of, writing
 from station.commission import check_database_place, commission, silence
 from station.contract.errors import SettingsError
-from station.daemon import Station, Watcher, assemble, run, run_once
+from station.daemon import run, run_once
 from station.database.lock import RunLock
 from station.database.store import Store
 from station.engines import Option
 from station.intake import TickResult
 from station.journal import say
+from station.ledger import unsettled
 from station.notify import Notify, notifier
 from station.pipeline import Failure, Result
 from station.places import is_there, kind_of
 from station.printing import printable
 from station.settings import Settings
+from station.vitals import awake_or_not
 
 _TRIAL_SECONDS = 120  # that an engine may take to open and to prove itself
 
@@ -54,7 +57,7 @@ def command(config: Path | None, once: bool) -> None:
     with RunLock(settings.database.path, clock=now_utc), writing(settings, create=True) as store:
         lines = Lines(say)
         commission(store, settings, models_folder(settings), step=lines.trying)
-        station = station_for(settings, store, bell, lines)
+        station = station_for(settings, store, bell, lines, stays=not once)
         try:
             if not once:
                 run(station, stop, bell.event)
@@ -65,10 +68,11 @@ def command(config: Path | None, once: bool) -> None:
             station.model.close()
         if last and last.moving:
             click.echo(f"still changing: {last.moving} file{'s' * (last.moving > 1)} in {settings.camera.folder}")
-        sys.exit(1 if _list_open(store) or last is None or last.gone or last.moving else 0)
+        is_open = _list_open(store, folder_is_there=last is not None and not last.gone)
+        sys.exit(1 if is_open or last is None or last.gone or last.moving else 0)
 
 
-def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher) -> Station:
+def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher, *, stays: bool = True) -> Station:
     """A station of this process, with its line to systemd."""
     return assemble(
         settings,
@@ -77,6 +81,8 @@ def station_for(settings: Settings, store: Store, bell: Bell, watcher: Watcher) 
         worker=f"pid {os.getpid()}",
         clock=now_utc,
         monotonic=monotonic,
+        awake_or_not=awake_or_not,
+        stays=stays,
         notify=notifier(),
         bell=bell,
         silent=silence(kind_of(settings.camera.folder)),
@@ -91,11 +97,11 @@ def _stop_on_signals(stop: threading.Event) -> None:
     signal.signal(signal.SIGINT, end)
 
 
-def _list_open(store: Store) -> int:
-    items = store.open_items()
+def _list_open(store: Store, *, folder_is_there: bool) -> bool:
+    items = unsettled(store.open_items(), folder_is_there=folder_is_there)
     for item in items:
         say(printable(f"{item.status}: {item.path}: {item.reason or 'not done yet'}"))
-    return 1 if items else 0
+    return bool(items)
 
 
 class Lines:
@@ -109,7 +115,7 @@ class Lines:
         self._print(printable(line))
 
     def tick(self, result: TickResult) -> None:
-        for outcome in (*result.waiting, *result.quarantined):
+        for outcome in (*result.vanished, *result.waiting, *result.quarantined):
             self._echo(f"{outcome.became}: {outcome.path}: {outcome.reason}")
         for outcome in result.taken:
             if outcome.reason:

@@ -15,25 +15,26 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from station.calibration import known_scale
-from station.cli.context import CellDiameter, degraded, progress, reading, settings_of, show
+from station.cli.context import CellDiameter, degraded, progress, reading, settings_if_any, show
 from station.contract.analysis import Scale
 from station.contract.errors import StationError
 from station.contract.masks import encode
 from station.contract.overlay import overlay_png
 from station.contract.scale import estimate
-from station.pipeline import Failure, Result, ScaleOf, analyse_files
+from station.engines import AUTO, ENGINES, PRECISIONS
+from station.pipeline import Failure, Result, ScaleOf, analyse_each
 from station.printing import printable
 from station.registry import Loaded, load_active, load_model, starter_path, told_scale
-from station.settings import CONFIG_VARIABLE, DEFAULT_FILE, Limits, Settings
 from station.settings import Engine as EngineSettings
+from station.settings import Limits, Settings
 from station.watching import PICTURES, is_container, is_picture
 
 
 @click.command("segment")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", type=click.Path(path_type=Path), help="Bundle (default: the active model, else the starter).")
-@click.option("--engine", help="auto, onnxruntime, openvino or tensorrt (default: settings, else auto).")
-@click.option("--precision", help="auto, float32, float16, bfloat16 or int8 (default: settings, else auto).")
+@click.option("--engine", type=click.Choice([AUTO, *ENGINES]), help="Default: that of the settings, else auto.")
+@click.option("--precision", type=click.Choice([AUTO, *PRECISIONS]), help="Default: that of the settings, else auto.")
 @click.option(
     "--masks",
     type=click.Path(path_type=Path, file_okay=False),
@@ -47,7 +48,8 @@ from station.watching import PICTURES, is_container, is_picture
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Settings: active model, cell diameter, limits, threads.",
+    help="Settings: active model, cell diameter, limits, threads (default: $WBC_STATION_CONFIG, else ./station.toml if "
+    "it is there).",
 )
 def command(
     paths: tuple[Path, ...],
@@ -72,10 +74,10 @@ def command(
     files = expanded(paths)
     _refuse_equal_stems(files, masks, overlays)
     _refuse_overwriting(files, masks, overlays)
-    settings = _settings(config)
+    settings = settings_if_any(config)
     loaded = _model(model, settings, _engine(settings, engine, precision))
     limits = settings.limits if settings else Limits()
-    outcomes = analyse_files(
+    outcomes = analyse_each(
         files, _scale_of(cell_diameter, settings, loaded), loaded.manifest, loaded.engine, limits.max_megapixels
     )
     um_per_px = settings.camera.um_per_px if settings else None
@@ -141,17 +143,11 @@ def _refuse_equal_stems(files: Sequence[Path], *folders: Path | None) -> None:
 
 
 def _refuse_overwriting(files: Sequence[Path], masks: Path | None, overlays: Path | None) -> None:
-    inputs = {path.resolve() for path in files}
+    inputs = {os.path.realpath(path) for path in files}  # which leaves a link in a circle as it is
     for path in files:
         for target in _targets(path.stem, masks, overlays).values():
-            if target.resolve() in inputs:
+            if os.path.realpath(target) in inputs:
                 raise click.UsageError(f"{target} is an input and would be overwritten; name another folder")
-
-
-def _settings(config: Path | None) -> Settings | None:
-    """Those of --config or of the variable, which must be there; else ./station.toml if it is."""
-    told = config or os.environ.get(CONFIG_VARIABLE)
-    return settings_of(config) if told or DEFAULT_FILE.exists() else None
 
 
 def _targets(stem: str, masks: Path | None, overlays: Path | None) -> dict[str, Path]:
@@ -206,20 +202,22 @@ def _show(
     failures, table = 0, _empty_table()
     # Lines on a terminal show the progress themselves, and a bar would be drawn into them.
     console = Console(stderr=True, markup=False, highlight=False)
-    with progress(console, disable=style == "jsonl" and sys.stdout.isatty()) as bar:
-        task = bar.add_task("segmenting", total=total)
-        for outcome in outcomes:
-            if isinstance(outcome, Failure):
-                failures += 1
-                console.print(f"error: {printable(str(outcome))}", soft_wrap=True)
-            else:
-                _write_pictures(outcome, masks, overlays)
-                table.add_row(*_row(outcome))
-            if style == "jsonl":
-                click.echo(json.dumps(_line(outcome, model, um_per_px)))
-            bar.advance(task)
-    if style == "table" and table.row_count:
-        show(table)
+    try:
+        with progress(console, disable=style == "jsonl" and sys.stdout.isatty()) as bar:
+            task = bar.add_task("segmenting", total=total)
+            for outcome in outcomes:
+                if isinstance(outcome, Failure):
+                    failures += 1
+                    console.print(f"error: {printable(str(outcome))}", soft_wrap=True)
+                else:
+                    _write_pictures(outcome, masks, overlays)
+                    table.add_row(*_row(outcome))
+                if style == "jsonl":
+                    click.echo(json.dumps(_line(outcome, model, um_per_px)))
+                bar.advance(task)
+    finally:  # what was counted before an error or Ctrl-C is shown
+        if style == "table" and table.row_count:
+            show(table)
     return failures
 
 

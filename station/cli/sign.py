@@ -10,9 +10,11 @@ import click
 
 from station.cli.context import config_option, reading, settings_of, writing
 from station.cli.correct import who_option
+from station.contract.errors import CorrectionError
 from station.database.review_records import Signature, Subject
-from station.printing import plural, printable
-from station.signing import SignatureState, sign, signature_state
+from station.printing import PSEUDONYMS, plural, printable
+from station.signing import SignatureState, scope_of, sign, signature_state
+from station.watching import as_stored
 
 
 @click.command("sign")
@@ -35,10 +37,13 @@ def command(slide: str | None, day: datetime | None, show: bool, who: str, confi
     if (slide is None) == (day is None):
         raise click.UsageError("say --slide or --date")
     subject: Subject = "slide" if slide is not None else "day"
-    name = slide if slide is not None else f"{day:%Y-%m-%d}"
+    name = as_stored(slide) if slide is not None else f"{day:%Y-%m-%d}"
     settings = settings_of(config)
     if show:
         with reading(settings) as store:
+            known = store.review_lines(scope_of(subject, name, settings.report.zone)) or store.signatures(subject, name)
+            if not known:
+                raise CorrectionError(f"there is no image of the {subject} {name}; {PSEUDONYMS}")
             lines = list(_state(f"{subject} {name}", signature_state(store, subject, name, settings.report.zone)))
     else:
         with writing(settings) as store:

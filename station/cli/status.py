@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from station.cli.context import config_option, now_utc, reading, settings_of, show
 from station.commission import folder_problem
 from station.database.records import CAMERA_SCALE, CLOCK_TROUBLE, ENGINE_TROUBLE, Fact, OpenItem
+from station.ledger import is_over
 from station.places import free_bytes
 from station.printing import printable
 from station.selection import choose, gpu_trouble
@@ -64,10 +65,12 @@ def command(config: Path | None, as_json: bool) -> None:
     if model and not Path(model.path).is_file():
         console.print(f"degraded: the model's file {model.path} is missing; install it again", soft_wrap=True)
     if items:
-        table = Table("status", Column("picture", overflow="fold", min_width=28), "for", "reason")
+        table = Table("status", Column("picture", overflow="fold"), "for", "reason")
         listed = _longest_of_each(items)
         for item in listed:
-            table.add_row(item.status, printable(item.path), _duration(now_utc(), item.since), item.reason or "")
+            gone = "its file is gone" if is_over(item, folder_is_there=problem is None) else ""
+            reason = "; ".join(filter(None, (item.reason, gone)))
+            table.add_row(item.status, printable(item.path), _duration(now_utc(), item.since), reason)
         show(table)
         if len(listed) < len(items):
             console.print(f"and {len(items) - len(listed)} more; --json lists all", highlight=False)

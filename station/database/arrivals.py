@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from station.database.files import written_at
 from station.database.records import FileStamp
 from station.database.tables import File, Image
 
@@ -56,6 +55,6 @@ def _newest(session: Session, most: int) -> tuple[Arrival, ...]:
     pictures = select(*columns).join(File.image).where(Image.sha256.is_not(None))
     newest = session.execute(pictures.order_by(File.image_id.desc()).limit(most))
     return tuple(
-        Arrival(rung, captured_at, ingested_at, ingested_at - written_at(FileStamp(*stamp)))
+        Arrival(rung, captured_at, ingested_at, ingested_at - FileStamp(*stamp).written_at)
         for rung, captured_at, ingested_at, *stamp in newest
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from station.contract.durable import flush
 from station.contract.errors import DatabaseError
 from station.database.connection import BUSY_SECONDS, address, in_words
 
@@ -121,15 +121,6 @@ def sizes(database: Path) -> Sizes:
         names = ("page_size", "page_count", "freelist_count")
         page, pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
     return Sizes(page * pages, page * free)
-
-
-def flush(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _integrity(database: Path) -> list[str]:

@@ -16,6 +16,8 @@ from station.contract.errors import DatabaseError
 
 BUSY_SECONDS = 30.0  # longer than any transaction of ours or a backup's last step
 
+VALUES_AT_ONCE = 10_000  # in one statement; SQLite takes 32,766
+
 READING = {"reading": True}  # execution option: BEGIN without the write lock
 
 

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session, aliased
 from station.contract.flags import OVERLAPS, REVIEW
 from station.database import cells
 from station.database.overlaps import overlap_results
-from station.database.records import SUPERSEDED, StoredCorrection
+from station.database.records import StoredCorrection
+from station.database.results import of_its_own
 from station.database.review_records import (
     NewCorrection,
     Reviewed,
@@ -44,13 +45,16 @@ newest_analyses = Table(
     Column("flags", JSON()),
 )
 latest, standing, corrected = aliased(CorrectionRow), aliased(CorrectionRow), aliased(Analysis)
+reviews = Table("reviews", MetaData(), Column("image_id"), Column("rejected"))
+# What is only marked for a second look counts as the newest analysis found it.
+by_a_person = exists().where(reviews.c.image_id == Image.id)
 
 
 def append(session: Session, new: NewCorrection, now: datetime) -> StoredCorrection | None:
     """Write a correction down; None, and nothing is written, where the image was corrected or analysed meanwhile."""
     if _newest_number(session, new.image_id) != new.after:
         return None
-    if _newest_analysis(session, new.image_id) != new.seen_analysis_id:
+    if _newest_analysis(session, new.image_id) != new.newest_analysis_id:
         return None
     counted = () if new.rejected else new.cells
     copied = ("image_id", "analysis_id", "seen_analysis_id", "stands", "who", "why", "kind", "detail")
@@ -105,7 +109,7 @@ def reviewed(
     if row is None or row.analysis_id is None:
         return None
     line = to_line(dict(row._mapping), doubts)
-    shown = at if at is not None else (line.number if row.stands else 0)
+    shown = at if at is not None else (line.number if row.by_a_person else 0)
     found = _correction(session, image_id, shown)
     base = session.get_one(Analysis, found.analysis_id if found else row.analysis_id)
     masks = session.get(ReviewedMaskRow, found.id) if found else session.get(MaskRow, base.id)
@@ -117,6 +121,7 @@ def reviewed(
         seen_analysis_id=row.analysis_id,
         flags=line.flags,
         marked=line.marked,
+        by_a_person=found is not None,
         changed=found is not None and found.changed,
         rejected=found is not None and found.rejected,
         cells=cells.of_correction(session, found.id) if found else _automatic(session, base.id),
@@ -137,7 +142,7 @@ def looked_at() -> Select[Any]:
     overlapping = exists().select_from(overlap_results).where(overlap_results.c.image_id == Image.id)
     return (
         select(*image, *automatic, newest_analyses.c.id.label("analysis_id"))
-        .add_columns(latest.number, latest.stands, latest.changed, latest.rejected)
+        .add_columns(latest.number, latest.stands, latest.changed, latest.rejected, by_a_person.label("by_a_person"))
         .add_columns(latest.wbc_count.label("corrected"), latest.wbc_count_inside.label("corrected_inside"))
         .add_columns(standing.seen_analysis_id.label("looked_at"), standing.kind.label("standing_kind"))
         .add_columns(overlapping.label("overlapping"), corrected.engine.label("engine"))
@@ -145,8 +150,8 @@ def looked_at() -> Select[Any]:
         .outerjoin(newest_analyses, newest_analyses.c.image_id == Image.id)
         .outerjoin(latest, (latest.image_id == Image.id) & (latest.number == number))
         .outerjoin(standing, (standing.image_id == Image.id) & (standing.number == latest.stands))
-        .outerjoin(corrected, (corrected.id == latest.analysis_id) & (latest.stands > 0))
-        .where(Image.reason.is_distinct_from(SUPERSEDED))
+        .outerjoin(corrected, (corrected.id == latest.analysis_id) & by_a_person)
+        .where(of_its_own)
     )
 
 
@@ -155,18 +160,20 @@ def to_line(row: dict[str, Any], doubts: Collection[str]) -> ReviewLine:
     copied = ("image_id", "path", "slide", "captured_at", "status", "reason")
     analysed = ("analysis_id", "wbc_count", "engine")
     unseen = row["looked_at"] is None or row["looked_at"] != row["analysis_id"]
+    rejected = bool(row["by_a_person"] and row["rejected"])
+    doubtful = not rejected and not set(flags).isdisjoint(doubts)  # what a newer analysis doubts counts nothing
     return ReviewLine(
         **{name: row[name] for name in (*copied, *analysed)},
         model=row["corrected_model"] or row["model"],
         model_sha256=row["corrected_sha256"] or row["model_sha256"],
         flags=flags,
-        wbc_count_reviewed=row["corrected"] if row["stands"] else None,
-        wbc_count_inside_reviewed=row["corrected_inside"] if row["stands"] else None,
+        wbc_count_reviewed=row["corrected"] if row["by_a_person"] else None,
+        wbc_count_inside_reviewed=row["corrected_inside"] if row["by_a_person"] else None,
         number=row["number"] or 0,
-        changed=bool(row["stands"] and row["changed"]),
-        rejected=bool(row["stands"] and row["rejected"]),
+        changed=bool(row["by_a_person"] and row["changed"]),
+        rejected=rejected,
         flagged=row["standing_kind"] == FLAG,
-        marked=row["standing_kind"] == FLAG or (unseen and not set(flags).isdisjoint(doubts)),
+        marked=row["standing_kind"] == FLAG or (unseen and doubtful),
     )
 
 

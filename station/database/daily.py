@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import JSON, Column, MetaData, Table, select
 from sqlalchemy.orm import Session
 
+from station.database.corrections import reviews
 from station.database.tables import CellRow, File, Image
 
 _COLUMNS = ("id", "image_id", "model", "model_sha256", "wbc_count", "width", "height")
@@ -19,7 +20,6 @@ _newest = Table(
     *(Column(name) for name in _COLUMNS),
     *(Column(name, JSON()) for name in ("flags", "seconds", "quality")),
 )
-_reviews = Table("reviews", MetaData(), Column("image_id"), Column("rejected"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Field:
 
 def fields_between(session: Session, start: datetime, end: datetime) -> list[Field]:
     """The counted pictures captured in start <= t < end, in the order of their capture, without rejected ones."""
-    fit = Image.id.not_in(select(_reviews.c.image_id).where(_reviews.c.rejected))
+    fit = Image.id.not_in(select(reviews.c.image_id).where(reviews.c.rejected))
     within = (Image.captured_at >= start) & (Image.captured_at < end) & (Image.status == "done") & fit
     columns = (Image.path, Image.sha256, Image.slide, Image.captured_at, *_newest.c)
     counted = select(*columns).join(_newest, _newest.c.image_id == Image.id).where(within)

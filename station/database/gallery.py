@@ -14,6 +14,7 @@ from station.contract.flags import OVERLAPS
 from station.database.corrections import (
     DOUBTS,
     FLAG,
+    by_a_person,
     latest,
     looked_at,
     newest_analyses,
@@ -21,6 +22,7 @@ from station.database.corrections import (
     to_line,
 )
 from station.database.overlaps import overlap_results
+from station.database.results import of_its_own
 from station.database.review_records import Between, ReviewLine, Slide
 from station.database.tables import Analysis, CellRow, Image, ReviewedCellRow
 
@@ -67,7 +69,8 @@ def least_confidences(session: Session, image_ids: Iterable[int]) -> dict[int, f
 
 def slides(session: Session, most: int) -> tuple[SlideLine, ...]:
     """The slides, that with the newest image first."""
-    counted = select(Image.slide, func.count()).group_by(Image.slide).order_by(func.max(Image.id).desc())
+    own = select(Image.slide, func.count()).where(of_its_own)
+    counted = own.group_by(Image.slide).order_by(func.max(Image.id).desc())
     return tuple(SlideLine(*row) for row in session.execute(counted.limit(most)))
 
 
@@ -108,7 +111,8 @@ def _sifted(sieve: Sieve) -> Select[Any]:
         query = query.where(overlapping if sieve.flag == OVERLAPS else _has([sieve.flag]))
     if sieve.marked:
         unseen = standing.seen_analysis_id.is_distinct_from(newest_analyses.c.id)
-        query = query.where((standing.kind == FLAG) | (_has(DOUBTS) & unseen))
+        counts = latest.rejected.is_not(True) | (latest.stands == 0)
+        query = query.where((standing.kind == FLAG) | (_has(DOUBTS) & unseen & func.coalesce(counts, True)))
     if sieve.below is not None:
         query = query.where(_least() < sieve.below)
     return query
@@ -119,7 +123,7 @@ def _least() -> ColumnElement[float | None]:
     found = select(func.min(CellRow.confidence)).where(CellRow.analysis_id == newest_analyses.c.id)
     corrected = select(func.min(ReviewedCellRow.confidence)).where(ReviewedCellRow.correction_id == latest.id)
     now = case((latest.rejected, None), else_=corrected.scalar_subquery())
-    return case((latest.stands > 0, now), else_=found.scalar_subquery())
+    return case((by_a_person, now), else_=found.scalar_subquery())
 
 
 def _has(wanted: Collection[str]) -> ColumnElement[bool]:

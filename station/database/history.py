@@ -30,24 +30,17 @@ from station.version import package_version
 _ATTEMPTS = cast(Table, AttemptRow.__table__)
 _LAST = select(func.coalesce(func.max(_ATTEMPTS.c.number), 0)).where(_ATTEMPTS.c.image_id == bindparam("of_image"))
 _BEGIN = insert(_ATTEMPTS).values(image_id=bindparam("of_image"), number=_LAST.scalar_subquery() + 1)
-_NUMBERS = (
-    select(_ATTEMPTS.c.image_id, func.max(_ATTEMPTS.c.number).label("last"))
-    .where(_ATTEMPTS.c.image_id.in_(bindparam("of_images", expanding=True)))
-    .group_by(_ATTEMPTS.c.image_id)
-)
 _END_ALL = update(_ATTEMPTS).where(_ATTEMPTS.c.ended_at.is_(None))
 _END = _END_ALL.where(_ATTEMPTS.c.image_id == bindparam("of_image"))
 
 # Attempts
 
 
-def begin(session: Session, image_ids: Sequence[int], worker: str, now: datetime) -> dict[int, int]:
-    """One more attempt at each of these images; its number, by image."""
+def begin(session: Session, image_ids: Sequence[int], worker: str, now: datetime) -> None:
+    """One more attempt at each of these images."""
     given = {"worker": worker, "begun_at": now, "package_version": package_version()}
     if rows := [{"of_image": image_id} | given for image_id in image_ids]:
         session.connection().execute(_BEGIN, rows)
-    found = session.connection().execute(_NUMBERS, {"of_images": image_ids})
-    return {row.image_id: row.last for row in found}
 
 
 def end(session: Session, image_id: int, outcome: End, now: datetime, reason: str | None = None) -> None:

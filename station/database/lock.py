@@ -72,7 +72,8 @@ def holder(database: Path) -> str | None:
 
 
 def lock_file(database: Path, work: str = "run") -> Path:
-    """What is locked while a station works on a database: a file beside it."""
+    """What is locked while a station works on a database: a file beside it, whatever links lead there."""
+    database = database.resolve()
     return database.with_name(database.name + (".lock" if work == "run" else f".{work}.lock"))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from math import dist
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import (
@@ -24,13 +25,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
+from station.database.connection import VALUES_AT_ONCE
 from station.database.overlap_records import EarlierField, Neighbours, Registered, SmallCopy
 from station.database.tables import Analysis, FingerprintRow, Image, OverlapRow, Utc
 
 _PAIR = ("image_id", "earlier_id", "shift_x", "shift_y", "shared", "certainty")
 overlap_results = Table("overlap_results", MetaData(), *(Column(name) for name in _PAIR))
-_cells = Table("cell_results", MetaData(), *(Column(name) for name in ("image_id", "x", "y")))
-_newest = Table("newest_analyses", MetaData(), *(Column(name) for name in ("image_id", "width", "height")))
+_cells = Table("cell_results", MetaData(), *(Column(name) for name in ("image_id", "x", "y", "touches_edge")))
+_OF_FIELD = ("image_id", "width", "height", "cell_diameter_px")
+_newest = Table("newest_analyses", MetaData(), *(Column(name) for name in _OF_FIELD))
 
 # Made once: they are run for every picture.
 _OWN: BindParameter[int] = bindparam("own")
@@ -45,7 +48,6 @@ _AFTER = _AFTER.order_by(_IMAGE.captured_at, _IMAGE.id)
 _NEW_COPY = insert(cast(Table, FingerprintRow.__table__)).on_conflict_do_nothing()
 _NEW_PAIR = insert(cast(Table, OverlapRow.__table__)).on_conflict_do_nothing()
 
-_AT_ONCE = 10_000  # SQLite takes 32,766 values in one statement
 _Place: TypeAlias = tuple[float, float]  # the centroid of a cell, px
 
 
@@ -96,28 +98,42 @@ def forget(session: Session, analysis_ids: Select[int]) -> None:
     session.execute(delete(FingerprintRow).where(FingerprintRow.image_id.in_(images)))
 
 
+def forget_pairs(session: Session, image_id: int) -> None:
+    """Take away what an image was found to have in common with others."""
+    for own in (OverlapRow.image_id, OverlapRow.earlier_id):
+        session.execute(delete(OverlapRow).where(own == image_id))
+
+
 def _earlier_fields(session: Session, condition: ColumnElement[bool]) -> Iterator[EarlierField]:
-    found = select(overlap_results, _newest.c.width, _newest.c.height)
+    found = select(overlap_results, _newest.c.width, _newest.c.height, _newest.c.cell_diameter_px)
     found = found.join(_newest, _newest.c.image_id == overlap_results.c.image_id).where(condition)
     rows = session.execute(found.order_by(overlap_results.c.image_id, overlap_results.c.earlier_id)).all()
-    places = _places(session, {row.image_id for row in rows})
+    places, cut = _places(session, {number for row in rows for number in (row.image_id, row.earlier_id)})
     for row in rows:
         pair = {name: getattr(row, name) for name in _PAIR}
-        yield EarlierField(**pair, cells=tuple(_shown(row, places.get(row.image_id, ()))))
+        yield EarlierField(**pair, cells=_shown(row, places[row.image_id], cut[row.earlier_id]))
 
 
-def _shown(row: Row[Any], cells: Iterable[_Place]) -> Iterator[_Place]:
-    """Those of a later field's cells that lie in the earlier one as well."""
-    for x, y in cells:
-        if 0 <= x + row.shift_x < row.width and 0 <= y + row.shift_y < row.height:
-            yield x, y
+def _shown(row: Row[Any], cells: Sequence[_Place], cut: Iterable[_Place]) -> tuple[_Place, ...]:
+    """Those of a later field's cells that the earlier one shows as well: they lie in it, or are `cut` by its border."""
+    mapped = {cell: (cell[0] + row.shift_x, cell[1] + row.shift_y) for cell in cells}
+    shown = {cell for cell, (x, y) in mapped.items() if 0 <= x < row.width and 0 <= y < row.height}
+    for place in cut if mapped else ():  # the middle of its visible part lies inside, that of the whole cell may not
+        nearest = min(mapped, key=lambda cell: dist(mapped[cell], place))
+        if dist(mapped[nearest], place) < row.cell_diameter_px / 2:
+            shown.add(nearest)
+    return tuple(cell for cell in cells if cell in shown)
 
 
-def _places(session: Session, image_ids: Collection[int]) -> dict[int, list[_Place]]:
+def _places(session: Session, image_ids: Collection[int]) -> tuple[dict[int, list[_Place]], dict[int, list[_Place]]]:
+    """The cells of each image, and those of them that its border cuts."""
     places: dict[int, list[_Place]] = defaultdict(list)
+    cut: dict[int, list[_Place]] = defaultdict(list)
     listed = sorted(image_ids)  # and no sub-query, for which SQLite would read all cells there are
-    for first in range(0, len(listed), _AT_ONCE):
-        own = _cells.c.image_id.in_(listed[first : first + _AT_ONCE])
-        for image_id, x, y in session.execute(select(_cells).where(own)):
+    for first in range(0, len(listed), VALUES_AT_ONCE):
+        own = _cells.c.image_id.in_(listed[first : first + VALUES_AT_ONCE])
+        for image_id, x, y, touches_edge in session.execute(select(_cells).where(own)):
             places[image_id].append((x, y))
-    return places
+            if touches_edge:
+                cut[image_id].append((x, y))
+    return places, cut

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import cast
 
 from sqlalchemy import ColumnElement, Table, bindparam, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
+from station import pauses
 from station.contract.errors import DatabaseError
 from station.database import cells, history, overlaps
 from station.database.records import MOST_DEATHS, SUPERSEDED, AnalysisRecord, Lease
 from station.database.tables import Analysis, CellRow, File, Image, MaskRow
-
-SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(minutes=10), timedelta(hours=24)
 
 # Core statements on the plain tables, made once: they are run for every picture.
 _IMAGES, _ANALYSES, _MASKS, _CELLS, _FILES = (
@@ -36,14 +35,19 @@ _HOLDING = (
 _NEW_MASKS, _NEW_CELLS = insert(_MASKS), insert(_CELLS)
 
 
-def release(session: Session, now: datetime) -> None:
-    """Give back what a station that died had in hand: only one works on a database, so all leases are dead."""
+def release(session: Session, now: datetime) -> int:
+    """Give back what a station that died had in hand: only one works on a database, so all leases are dead.
+
+    How many that were.
+    """
     history.end_all(session, "died", now)
-    for image in session.scalars(select(Image).where(Image.status == "leased")):
+    leased = session.scalars(select(Image).where(Image.status == "leased")).all()
+    for image in leased:
         image.status, image.worker, image.since = "queued", None, now
         image.deaths += image.attempts > 1  # the first time it was one of several: which one was it?
         if image.deaths >= MOST_DEATHS:
             _put_aside(image, f"the station died {image.deaths} times while it was analysed", now)
+    return len(leased)
 
 
 def lease(session: Session, worker: str, most: int, now: datetime, *, fresh_only: bool = False) -> list[Lease]:
@@ -56,9 +60,9 @@ def lease(session: Session, worker: str, most: int, now: datetime, *, fresh_only
     for image in chosen:
         image.status, image.worker, image.since = "leased", worker, now
         image.attempts += 1
-    begun = history.begin(session, [image.id for image in chosen], worker, now)
+    history.begin(session, [image.id for image in chosen], worker, now)
     paths = _paths(session, chosen)
-    return [Lease(i.id, paths[i.id], i.sha256 or "", i.attempts, begun[i.id], i.clock_differs) for i in chosen]
+    return [Lease(i.id, paths[i.id], i.sha256 or "", i.attempts, i.clock_differs) for i in chosen]
 
 
 def give_back(session: Session, image_id: int, now: datetime) -> None:
@@ -111,7 +115,7 @@ def _in_turn(*conditions: ColumnElement[bool]):  # type: ignore[no-untyped-def]
 
 
 def _again(now: datetime) -> ColumnElement[bool]:
-    due = or_(Image.next_attempt_at <= now, Image.next_attempt_at > now + LONGEST_PAUSE)  # the clock was set back
+    due = or_(Image.next_attempt_at <= now, Image.next_attempt_at > now + pauses.LONGEST)  # the clock was set back
     return or_(Image.status == "queued", (Image.status == "quarantined") & (Image.attempts > 0) & due)
 
 
@@ -124,9 +128,8 @@ def _paths(session: Session, images: Sequence[Image]) -> dict[int, tuple[str, ..
 
 
 def _put_aside(image: Image, reason: str, now: datetime) -> None:
-    pause = min(SHORTEST_PAUSE * 2 ** min(image.attempts - 1, 10), LONGEST_PAUSE)
     image.status, image.reason, image.worker = "quarantined", reason, None
-    image.since, image.next_attempt_at = now, now + pause
+    image.since, image.next_attempt_at = now, now + pauses.pause_after(image.attempts)
 
 
 def _image(session: Session, image_id: int) -> Image:

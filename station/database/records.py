@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 from station.database.overlap_records import EarlierField, Registered
@@ -27,11 +27,21 @@ CAMERA_SCALE = "camera_cell_diameter_px"  # the camera's scale, once it was sett
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """By what a changed file is known without opening it: bytes, nanoseconds since 1970, inode."""
+    """By what a changed file is known without opening it: bytes, nanoseconds since 1970, inode.
+
+    Its birth, nanoseconds since 1970, is asked for only of files that are written down, and tells inodes apart that
+    were given twice.
+    """
 
     size: int
     mtime_ns: int
     inode: int
+    born_ns: int | None = field(default=None, compare=False)
+
+    @property
+    def written_at(self) -> datetime:
+        """Aware, exact to the microsecond."""
+        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.mtime_ns // 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +67,17 @@ class NewImage:
     clock_differs: bool = False  # whether captured_at cannot be true by the station's clock
 
 
+AddedKind: TypeAlias = Literal["new", "known", "duplicate", "moved"]
+
+
 @dataclass(frozen=True, slots=True)
 class Added:
-    """`new`: queued. `known`: this path held it before. `duplicate`: another name for a picture that is known."""
+    """`new`: queued. `known`: this path held it before. `duplicate`: another name for a picture that is known.
 
-    kind: Literal["new", "known", "duplicate"]
+    `moved`: its file has another name now.
+    """
+
+    kind: AddedKind
     image_id: int
 
 
@@ -73,7 +89,6 @@ class Lease:
     paths: tuple[str, ...]  # where it was seen and not seen replaced; the first is that of its row
     sha256: str
     attempt: int  # 1 for the first that was not given back
-    begun: int  # how often it was handed out, this time included
     clock_differs: bool = False
 
 
@@ -137,13 +152,14 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class OpenItem:
-    """A picture that is not counted, since when it is so, and why."""
+    """A picture that is not counted, since when it is so, and why. `whole`: it was one once, and not only a file."""
 
     image_id: int
     path: str
     status: str
     reason: str | None
     since: datetime
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

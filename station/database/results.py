@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Column, ColumnElement, MetaData, Row, Table, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from station.database.records import STATUSES, ImageResult, OpenItem
+from station.database.connection import VALUES_AT_ONCE
+from station.database.records import STATUSES, SUPERSEDED, ImageResult, OpenItem
 from station.database.tables import Image, Utc
 
 _COLUMNS = (
     *("image_id", "path", "sha256", "slide", "captured_at", "ingested_at", "status", "reason"),
     *("wbc_count", "wbc_count_inside", "wbc_count_reviewed", "flags", "cell_diameter_px", "model", "engine"),
 )
+# Half a copy that was replaced by its whole is in no total and no list.
+of_its_own = Image.reason.is_distinct_from(SUPERSEDED)
+
 _OPEN = tuple(status for status in STATUSES if status != "done")
 _MOMENTS = ("captured_at", "ingested_at")
 _results = Table("image_results", MetaData(), *(Column(name, Utc() if name in _MOMENTS else None) for name in _COLUMNS))
@@ -31,10 +36,18 @@ def ingested_elsewhere(session: Session, start: datetime, end: datetime) -> tupl
     """(captured within but taken in outside, taken in within but captured outside) of start <= t < end."""
     captured, ingested = (_within(moment, start, end) for moment in (Image.captured_at, Image.ingested_at))
     late, early = (
-        session.scalar(select(func.count()).select_from(Image).where(one, ~other))
+        session.scalar(select(func.count()).select_from(Image).where(one, ~other, of_its_own))
         for one, other in ((captured, ingested), (ingested, captured))
     )
     return late or 0, early or 0
+
+
+def slides_of(session: Session, image_ids: Collection[int]) -> frozenset[str]:
+    """The slides on which these images lie now."""
+    listed, found = sorted(image_ids), set[str]()
+    for first in range(0, len(listed), VALUES_AT_ONCE):
+        found |= set(session.scalars(select(Image.slide).where(Image.id.in_(listed[first : first + VALUES_AT_ONCE]))))
+    return frozenset(found)
 
 
 def counts_by_status(session: Session) -> dict[str, int]:
@@ -46,7 +59,7 @@ def counts_by_status(session: Session) -> dict[str, int]:
 def open_items(session: Session) -> list[OpenItem]:
     """Every image that is not done, the longest first."""
     is_open = Image.status.in_(_OPEN)  # and not "unlike done", which no index answers
-    columns = (Image.id, Image.path, Image.status, Image.reason, Image.since)
+    columns = (Image.id, Image.path, Image.status, Image.reason, Image.since, Image.sha256.is_not(None))
     return [OpenItem(*row) for row in session.execute(select(*columns).where(is_open).order_by(Image.since, Image.id))]
 
 

@@ -44,6 +44,7 @@ class Reviewed:
     seen_analysis_id: int  # the newest one
     flags: tuple[str, ...]  # of the newest analysis
     marked: bool  # for review, and nobody has looked since
+    by_a_person: bool  # whether somebody said what counts; not so where it was only marked for a second look
     changed: bool  # whether a cell differs from the automatic result
     rejected: bool
     cells: tuple[ReviewedCell, ...]  # also of a rejected image, which counts none of them
@@ -75,7 +76,8 @@ class NewCorrection:
 
     image_id: int
     analysis_id: int
-    seen_analysis_id: int
+    seen_analysis_id: int  # the newest one that the person saw
+    newest_analysis_id: int  # the newest one that it builds on
     after: int
     stands: int
     who: str

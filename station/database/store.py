@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -76,10 +76,13 @@ class Store(Reviews):
 
     # The camera folder
 
-    def add_image(self, new: NewImage) -> Added:
-        """A complete picture: from the end of this call on, a power cut loses nothing."""
+    def add_image(self, new: NewImage, *, holds: files.Holds = lambda _path, _inode: True) -> Added:
+        """A complete picture: from the end of this call on, a power cut loses nothing.
+
+        `holds` tells whether a path still leads to the file of an inode: by that a moved one is told from a copy.
+        """
         with self._writing() as session:
-            return files.add_image(session, new, self._clock())
+            return files.add_image(session, new, self._clock(), holds)
 
     def note_waiting(self, path: str, stamp: FileStamp, reason: str, slide: str) -> None:
         """A file that is not whole yet."""
@@ -91,6 +94,11 @@ class Store(Reviews):
         with self._writing() as session:
             files.note_not_a_picture(session, path, stamp, "quarantined", reason, slide, self._clock(), next_look_at)
 
+    def forget_waiting(self, path: str) -> bool:
+        """A file that is gone and never was whole leaves nothing behind; False where it is none of that kind."""
+        with self._writing() as session:
+            return files.forget_waiting(session, path)
+
     def known_files(self) -> dict[str, KnownFile]:
         """Every path that was ever written down, with what it held last."""
         with self._reading() as session:
@@ -98,10 +106,10 @@ class Store(Reviews):
 
     # The queue
 
-    def release_leases(self) -> None:
-        """Return what a dead station had in hand; to be called by the only one that runs."""
+    def release_leases(self) -> int:
+        """Return what a dead station had in hand, how many that were; to be called by the only one that runs."""
         with self._writing() as session:
-            queue.release(session, self._clock())
+            return queue.release(session, self._clock())
 
     def lease(self, worker: str, most: int, *, fresh_only: bool = False) -> list[Lease]:
         """Up to `most` images to analyse; the attempt is committed before the work begins."""
@@ -212,6 +220,11 @@ class Store(Reviews):
         with self._reading() as session:
             return results.ingested_elsewhere(session, start, end)
 
+    def slides_of(self, image_ids: Collection[int]) -> frozenset[str]:
+        """The slides on which these images lie now."""
+        with self._reading() as session:
+            return results.slides_of(session, image_ids)
+
     def counts_by_status(self) -> dict[str, int]:
         """Every status with its number of images."""
         with self._reading() as session:
@@ -289,8 +302,17 @@ class Store(Reviews):
 
     def record_fact(self, name: str, value: Fact) -> None:
         """Remember a value, instead of an earlier one."""
+        self.record_facts({name: value})
+
+    def record_facts(self, values: Mapping[str, Fact], *, unless: str | None = None) -> bool:
+        """Remember these values, all or none: none, and False, where there is a value under the name `unless`."""
         with self._writing() as session:
-            session.merge(FactRow(name=name, value=value, recorded_at=self._clock()))
+            there = session.get(FactRow, unless) if unless is not None else None
+            if there is not None and there.value is not None:
+                return False
+            for name, value in values.items():
+                session.merge(FactRow(name=name, value=value, recorded_at=self._clock()))
+            return True
 
 
 def _missing(path: Path) -> DatabaseError:

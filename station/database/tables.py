@@ -77,6 +77,7 @@ class File(Row):
     size: Mapped[int]
     mtime_ns: Mapped[int]
     inode: Mapped[int]
+    born_ns: Mapped[int | None]  # where the file system knows it
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
     rung: Mapped[bool]
     next_look_at: Mapped[datetime | None]
@@ -195,7 +196,7 @@ class CorrectionRow(Row):
     id: Mapped[int] = mapped_column(primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
     analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id"), index=True)  # whose masks it began from
-    seen_analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id"), index=True)  # the newest at that time
+    seen_analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id"), index=True)  # the newest that was seen
     number: Mapped[int]
     made_at: Mapped[datetime]
     who: Mapped[str]

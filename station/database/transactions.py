@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -21,6 +23,7 @@ class Transactions:
         self.path, self._engine, self._clock = path, engine, clock
         self._reader = engine.execution_options(**READING)
         self._file = _identity(path)
+        self._still: Session | None = None  # in which all is read, where one moment was asked for
 
     def close(self) -> None:
         self._engine.dispose()
@@ -33,7 +36,18 @@ class Transactions:
             yield session
 
     @contextmanager
+    def at_one_moment(self) -> Iterator[Self]:
+        """This store as it is now, whatever is written meanwhile: its reads, all of one thread, are one transaction."""
+        with self._reading() as session:
+            still = copy(self)
+            still._still = session
+            yield still
+
+    @contextmanager
     def _reading(self) -> Iterator[Session]:
+        if self._still is not None:
+            yield self._still
+            return
         with in_words(self.path), Session(self._reader) as session, session.begin():
             yield session
 

@@ -30,7 +30,7 @@ def examine_folder(folder: Path, problem: str | None, *, writable: bool, now: da
         return
     yield Finding("camera", "good", f"the camera folder {folder} holds {plural(len(listing.files), 'file')}")
     for name in listing.unlisted:
-        yield Finding("camera", "warning", f"sub-folder cannot be listed: {name}", "let the station's user list it")
+        yield Finding("camera", "warning", f"cannot be seen: {name}", "let the station's user read it, or remove it")
     yield from _readable(listing.files, now)
     if writable:
         yield Finding("camera", "good", "this user may write in the camera folder; the station needs to read only")

@@ -23,6 +23,7 @@ from station.doctor.finding import Finding
 from station.doctor.machine import Machine
 from station.doctor.model import examine_engines, examine_model
 from station.doctor.work import examine_open, examine_running
+from station.ledger import unsettled
 from station.settings import Settings
 from station.upkeep import LAST_BACKUP
 
@@ -63,8 +64,8 @@ def examine(
     yield from examine_moments(arrivals, now)
     yield examine_zone(settings.report, now, machine.utc_offset)
     yield examine_running(machine.running)
-    yield from examine_open(store.open_items(), now)
-    yield examine_model(model)
+    yield from examine_open(unsettled(store.open_items(), folder_is_there=problem is None), now)
+    yield from examine_model(model, camera)
     if model is not None:
         yield from examine_engines(store.trials(model.sha256), settings.engine, troubles.engine)
 

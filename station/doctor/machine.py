@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from station.upkeep import backups_in
 _WATCHES = Path("/proc/sys/fs/inotify/max_user_watches")
 _TIMESYNC = Path("/run/systemd/timesync/synchronized")  # made by systemd-timesyncd
 _UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
+_SYNCHRONISED_SECONDS = 6 * 3600.0  # it looks at least every 34 min
 _TIMEX_BYTES = 512  # struct timex has 208
 _FILES = ("", "-wal", "-shm", ".lock")  # of a database
 
@@ -112,9 +114,17 @@ def _number_in(path: Path) -> int | None:
         return None
 
 
+def kept_lately(told: Path, now: float) -> bool:
+    """Whether timesyncd, which touches a file whenever it has set the clock, did so lately; `now`: s since 1970."""
+    try:
+        return now - told.stat().st_mtime < _SYNCHRONISED_SECONDS
+    except OSError:
+        return False
+
+
 def _synchronised() -> bool | None:
     """As timesyncd or the kernel says, which chrony and ntpd tell."""
-    if _TIMESYNC.exists():
+    if kept_lately(_TIMESYNC, time.time()):
         return True
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "adjtimex"):

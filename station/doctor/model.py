@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from station.contract.errors import BundleError
+from station.contract.errors import BundleError, EngineError, SettingsError
+from station.contract.manifest import Manifest, NetworkScale
 from station.database.records import EngineTrial, StoredModel
 from station.doctor.finding import Finding
 from station.engines import Option, problem
-from station.registry import active_bundle
-from station.selection import REFERENCE_OPTION, asked, choose, fits, gpu_trouble, pending
+from station.registry import active_bundle, told_scale
+from station.selection import REFERENCE_OPTION, asked, choose, demand_sense, fits, gpu_trouble, pending
+from station.settings import Camera
 from station.settings import Engine as EngineSettings
 
 _ANEW = "`station run` chooses anew at its start"
 _IN_VAIN = f"put that right, or let engine.name and engine.precision be auto; {_ANEW}"
 
 
-def examine_model(model: StoredModel | None) -> Finding:
-    """Whether a model counts and its file is as it was when it proved itself."""
+def examine_model(model: StoredModel | None, camera: Camera) -> Iterator[Finding]:
+    """Whether a model counts, its file is as it was when it proved itself, and it is shown a scale that makes sense."""
     if model is None:
-        return Finding("model", "fault", "no model is active", "`station model install BUNDLE` gives one")
+        yield Finding("model", "fault", "no model is active", "`station model install BUNDLE` gives one")
+        return
     try:
         manifest = active_bundle(model, weights=True).manifest
     except BundleError as cause:
-        return Finding("model", "fault", str(cause))
+        yield Finding("model", "fault", str(cause))
+        return
+    yield _known_to(model, manifest)
+    yield from examine_scale(camera, manifest.scale)
+
+
+def _known_to(model: StoredModel, manifest: Manifest) -> Finding:
     sentence = f"the model {model.name} ({model.sha256[:12]}) is as it was when it reproduced its golden pictures"
     if manifest.reference is None:
         silent = f"{sentence}, but does not know what is normal: no picture is marked for review"
@@ -31,8 +40,23 @@ def examine_model(model: StoredModel | None) -> Finding:
     return Finding("model", "good", sentence)
 
 
+def examine_scale(camera: Camera, network: NetworkScale) -> Iterator[Finding]:
+    """Whether the settings tell a scale that makes no sense: with it `station run` counts nothing."""
+    try:
+        told_scale(camera, network)
+    except SettingsError as cause:
+        yield Finding("scale", "fault", str(cause))
+
+
 def examine_engines(trials: Sequence[EngineTrial], settings: EngineSettings, trouble: str | None) -> Iterator[Finding]:
     """Which engine serves and why, what the settings ask for in vain, and what went wrong since the last start."""
+    try:
+        demand_sense(settings)
+    except EngineError as cause:
+        yield Finding(
+            "engine", "fault", str(cause), "correct engine.name or engine.precision: nothing counts until then"
+        )
+        return
     if not trials:
         yield Finding("engine", "warning", "no engine was tried yet with this model", "`station run` or `init` does it")
         return

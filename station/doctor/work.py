@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from station.database.records import SUPERSEDED, OpenItem
+from station.database.records import OpenItem
 from station.doctor.finding import Finding
 from station.printing import plural
 
@@ -22,8 +22,8 @@ def examine_running(running: str | None) -> Finding:
 
 
 def examine_open(items: Sequence[OpenItem], now: datetime) -> Iterator[Finding]:
-    """What is put aside, and what is neither counted nor put aside for longer than a day."""
-    aside = [i for i in items if i.status == "quarantined" and i.reason != SUPERSEDED]
+    """What is put aside, and what is neither counted nor put aside for longer than a day; of `unsettled` ones."""
+    aside = [i for i in items if i.status == "quarantined"]
     late = [i for i in items if i.status != "quarantined" and now - i.since > _LONGEST]
     if aside:
         yield Finding("open", "warning", f"{plural(len(aside), 'picture')} quarantined", _LIST)

@@ -54,9 +54,9 @@ class Item:
     name: str  # as shown
     slide: str  # as shown
     captured_at: datetime  # in the station's zone
-    model: str
+    model: str  # whose masks the state began from
     model_sha256: str
-    wbc_count: int  # automatic
+    wbc_count: int  # automatic, of the newest analysis
     state: Reviewed
     pixels: Pixels | None  # None where the format needs none
     um_per_px: float | None

@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo
 from station.contract.errors import StationError
 from station.database.review_records import Between, ReviewLine, Slide
 from station.database.store import Store
-from station.days import bounds
+from station.days import REACH, bounds
 from station.exports import Needs
-from station.testset import TestSet
+from station.printing import PSEUDONYMS
+from station.testset import TestSet, held_back
 
-EVER = date(1970, 1, 1), date(2199, 12, 31)
+EVER = REACH
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,11 @@ class Choice:
 
 def choose(store: Store, wanted: Wanted, zone: ZoneInfo, needs: Needs, test_set: TestSet | None) -> Choice:
     """Each picture in its place. `test_set`: what is held back. Raises StationError where there is no picture."""
-    choice = Choice()
+    choice, tested = Choice(), held_back(store, test_set) if test_set else frozenset()
     for line in _lines(store, wanted, zone):
-        reason = _reason(line, wanted, needs, test_set)
+        reason = _reason(line, wanted, needs)
+        if reason is None and test_set and line.slide in tested and line.image_id not in test_set.images:
+            reason = "of a slide of the test set, but taken after that was frozen"
         if reason is not None:
             choice.left.append(Left(line.image_id, line.path, reason))
         elif test_set and line.image_id in test_set.images:
@@ -67,7 +70,8 @@ def choose(store: Store, wanted: Wanted, zone: ZoneInfo, needs: Needs, test_set:
             choice.lines.append(line)
     if not choice.lines and not choice.tests:
         looked = " that somebody looked at" if wanted.reviewed else ""
-        raise StationError(f"there is no counted picture{looked} to export ({wanted.words})")
+        hint = f"; {PSEUDONYMS}" if wanted.slide else ""
+        raise StationError(f"there is no counted picture{looked} to export ({wanted.words}){hint}")
     return choice
 
 
@@ -81,7 +85,7 @@ def _within(moment: datetime, start: datetime, end: datetime) -> bool:
     return start <= moment < end
 
 
-def _reason(line: ReviewLine, wanted: Wanted, needs: Needs, test_set: TestSet | None) -> str | None:
+def _reason(line: ReviewLine, wanted: Wanted, needs: Needs) -> str | None:
     """Why a picture is left out; None if it is not."""
     if line.status != "done" or line.wbc_count is None:
         return f"not counted: {line.status}"
@@ -91,6 +95,4 @@ def _reason(line: ReviewLine, wanted: Wanted, needs: Needs, test_set: TestSet | 
         return "nobody looked at it"
     if wanted.reviewed and line.flagged:
         return "somebody asked for another look"
-    if test_set and line.slide in test_set.slides and line.image_id not in test_set.images:
-        return "of a slide of the test set, but taken after that was frozen"
     return None

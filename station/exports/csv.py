@@ -47,7 +47,7 @@ def _picture(item: Item) -> tuple[object, ...]:
 def _image(item: Item) -> tuple[object, ...]:
     state = item.state
     counts = state.wbc_count, state.wbc_count_inside, item.wbc_count
-    review = state.stands > 0, state.changed, state.rejected, state.marked, state.flags
+    review = state.by_a_person, state.changed, state.rejected, state.marked, state.flags
     size = state.cell_diameter_px, state.width, state.height
     return *_picture(item), *counts, *review, *size, item.model, item.model_sha256
 

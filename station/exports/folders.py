@@ -8,14 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from station.contract.durable import flush
 from station.contract.errors import StationError
+from station.settings import leads_into
 
 MANIFEST = "manifest.json"  # by which a folder is known as an export, which may be overwritten
 
 
+def named(output: Path) -> Path:
+    """The folder as a whole path. Raises StationError for one that cannot be exchanged: `/`, or where one stands."""
+    whole_path = output.absolute()
+    if whole_path.name in ("", "..") or os.path.realpath(whole_path) == os.path.realpath(os.curdir):
+        raise StationError(f"{output} cannot be exchanged for an export; name a new folder with -o")
+    return whole_path
+
+
 def need_place(output: Path, camera: Path, *, overwrite: bool) -> None:
     """Raise StationError where nothing may be written: in the camera folder, or over what is no older export."""
-    if output.resolve().is_relative_to(camera.resolve()) or camera.resolve().is_relative_to(output.resolve()):
+    if leads_into(output, camera) or leads_into(camera, output):
         raise StationError(f"{output} lies in the camera's folder, or around it, where the station only reads")
     if not output.exists() and not output.is_symlink():
         return
@@ -47,7 +57,7 @@ def whole(output: Path) -> Iterator[Path]:
             if output.exists():
                 output.rename(Path(room) / "old")
             made.rename(output)
-            _sync(output.parent)
+            flush(output.parent)
     except OSError as cause:
         raise StationError(
             f"{output} cannot be written ({(cause.strerror or str(cause)).lower()}); make room, or name another folder"
@@ -65,13 +75,5 @@ def _settle(folder: Path) -> None:
     """What a power cut after the renaming must not take: every file and every folder."""
     for home, _, files in os.walk(folder):
         for name in files:
-            _sync(Path(home) / name)
-        _sync(Path(home))
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            flush(Path(home) / name)
+        flush(Path(home))

@@ -14,13 +14,13 @@ from typing import Any
 from station.commission import PSEUDONYM_SALT
 from station.contract.decoding import decode
 from station.contract.errors import CorrectionError, ImageError, StationError
-from station.contract.headers import read_header
+from station.contract.headers import is_bare
 from station.database.records import History
 from station.database.review_records import Reviewed, ReviewLine
 from station.database.store import Store
 from station.exports import Item, Needs, Pixels, open_format
 from station.exports.choosing import Left, Wanted, choose
-from station.exports.folders import MANIFEST, need_place, whole
+from station.exports.folders import MANIFEST, named, need_place, whole
 from station.exports.names import key_of, safe_stem, shown
 from station.originals import content_of
 from station.reviewing import masks_of, state_of
@@ -35,6 +35,7 @@ class Tally:
 
     folder: Path
     lines: Sequence[ReviewLine]  # of what was to come there
+    held_back: bool = False  # the frozen test set, from which no model learns
     pictures: int = 0
     cells: int = 0
     looked_at: int = 0
@@ -72,7 +73,7 @@ def export(
     `ready` is called when all is written, before it appears. Both appear whole or not at all. Raises StationError where
     nothing fits, or nothing can be written there.
     """
-    style = open_format(wanted.style)
+    output, style = named(output), open_format(wanted.style)
     test_set = frozen(store) if style.NEEDS.holds_tests_back else None
     choice = choose(store, wanted, settings.report.zone, style.NEEDS, test_set)
     aside = output.with_name(f"{output.name}-test")
@@ -83,7 +84,7 @@ def export(
     if style.NEEDS.holds_tests_back and not choice.tests and aside.exists():
         raise StationError(f"{aside} is of another export, and this one has no pictures to test on; move it away first")
     work = Work(store, settings, wanted, style.NEEDS, str(store.fact(PSEUDONYM_SALT) or ""), step)
-    tallies = [Tally(place, lines) for place, lines in parts if lines]
+    tallies = [Tally(place, lines, held_back=place == aside) for place, lines in parts if lines]
     tallies[0].left += choice.left
     with ExitStack() as both:  # neither takes its place before the other is written
         for tally in tallies:
@@ -98,32 +99,43 @@ def export(
 def _items(work: Work, tally: Tally) -> Iterator[Item]:
     """The pictures, tallied as they are handed out; what cannot be is left out with its reason."""
     for number, line in enumerate(tally.lines, start=1):
-        history = work.store.history(line.image_id)
         try:
-            state = state_of(work.store, line.image_id)
-            if history is None:
-                raise CorrectionError("was removed a moment ago")
+            history, state = _now(work.store, line.image_id)
+            if state.rejected and work.needs.masks:
+                tally.left.append(Left(line.image_id, line.path, "rejected"))
+                continue
             item = _item(work, line, history, state)
         except StationError as cause:
             tally.left.append(Left(line.image_id, line.path, str(cause), lost=True))
         else:
-            _count(tally, line, history, item)
+            _count(tally, item)
             yield item
-        work.step(number, len(tally.lines))
+        finally:
+            work.step(number, len(tally.lines))
+
+
+def _now(store: Store, image_id: int) -> tuple[History, Reviewed]:
+    """A picture as it is now, not as it was when the export began. Raises CorrectionError where it was removed."""
+    with store.at_one_moment() as still:
+        history = still.history(image_id)
+        if history is None:
+            raise CorrectionError("was removed a moment ago")
+        return history, state_of(still, image_id)
 
 
 def _item(work: Work, line: ReviewLine, history: History, state: Reviewed) -> Item:
     show, key = shown(work.wanted.names, work.salt), key_of(history.sha256 or "", work.salt)
-    name = Path(line.path).name
+    name, analyses = Path(line.path).name, {one.analysis_id: one for one in history.analyses}
+    begun = analyses[state.analysis_id]
     return Item(
         key=key,
         stem=safe_stem(name, key) if work.wanted.names else key,
         name=show(name),
         slide=show(line.slide),
         captured_at=line.captured_at.astimezone(work.settings.report.zone),
-        model=line.model or "",
-        model_sha256=line.model_sha256 or "",
-        wbc_count=line.wbc_count or 0,
+        model=begun.model,
+        model_sha256=begun.model_sha256,
+        wbc_count=analyses[state.seen_analysis_id].wbc_count,
         state=state,
         pixels=_pixels(work, history, state) if work.needs.masks else None,
         um_per_px=work.settings.camera.um_per_px,
@@ -141,17 +153,16 @@ def _pixels(work: Work, history: History, state: Reviewed) -> Pixels:
     image = decode(data, max_megapixels=work.settings.limits.max_megapixels)
     if image.shape[:2] != labels.shape:
         raise ImageError("its masks are of another size")
-    return Pixels(image, labels, cells, data if read_header(data).format == "bmp" else None)
+    return Pixels(image, labels, cells, data if is_bare(data) else None)
 
 
-def _count(tally: Tally, line: ReviewLine, history: History, item: Item) -> None:
+def _count(tally: Tally, item: Item) -> None:
     tally.pictures += 1
     tally.cells += len(item.cells)
-    tally.looked_at += line.wbc_count_reviewed is not None
-    tally.changed += line.changed
-    tally.corrections += line.number
-    begun = next(one for one in history.analyses if one.analysis_id == item.state.analysis_id)
-    tally.models[begun.model, begun.model_sha256] += 1
+    tally.looked_at += item.state.by_a_person
+    tally.changed += item.state.changed
+    tally.corrections += item.state.number
+    tally.models[item.model, item.model_sha256] += 1
 
 
 def _manifest(work: Work, tally: Tally, now: datetime, test_set: TestSet | None) -> dict[str, Any]:

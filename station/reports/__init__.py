@@ -50,6 +50,7 @@ class ImageLine:
     flags: tuple[str, ...]
     cell_diameter_px: float | None
     model: str | None
+    model_sha256: str | None
     engine: str | None
     wbc_count_reviewed: int | None = None  # what persons made of it; None where nobody looked
     wbc_count_inside_reviewed: int | None = None  # of these, those that the border does not cut
@@ -138,23 +139,28 @@ class Summary:
 
     @property
     def models(self) -> tuple[str, ...]:
-        return tuple(sorted({f"{line.model} on {line.engine}" for line in self.counted}))
+        """Each with its engine; two of one name with the first digits of their hashes."""
+        files = {(line.model, line.model_sha256) for line in self.counted}
+        names = Counter(name for name, _ in files)
+        words = {one: f"{one[0]} ({(one[1] or '')[:8]})" if names[one[0]] > 1 else f"{one[0]}" for one in files}
+        return tuple(sorted({f"{words[line.model, line.model_sha256]} on {line.engine}" for line in self.counted}))
 
 
 def summarise(store: Store, first: date, last: date, zone: ZoneInfo, *, names: bool = False) -> Summary:
     """What the database knows of the pictures captured on the local days first..last."""
     start, end = bounds(first, last, zone)
-    other_ingested, other_captured = store.ingested_elsewhere(start, end)
-    salt = str(store.fact(PSEUDONYM_SALT) or "")
+    with store.at_one_moment() as still:
+        elsewhere = still.ingested_elsewhere(start, end)
+        salt = str(still.fact(PSEUDONYM_SALT) or "")
+        looks = {line.image_id: line for line in still.review_lines(Between(start, end))}
+        shared, results = still.shared_counts(start, end), still.results_between(start, end)
     shown = (lambda text: text) if names else (lambda text: pseudonym(text, salt))
-    looks = {line.image_id: line for line in store.review_lines(Between(start, end))}
-    shared = store.shared_counts(start, end)
     images = tuple(
         _line(result, looks.get(result.image_id), shared.get(result.image_id, 0), zone, shown)
-        for result in store.results_between(start, end)
+        for result in results
         if result.reason != SUPERSEDED  # half a copy that was replaced is no picture of the day
     )
-    return Summary(first, last, zone.key, images, other_ingested, other_captured)
+    return Summary(first, last, zone.key, images, *elsewhere)
 
 
 def pseudonym(text: str, salt: str, digits: int = 8) -> str:
@@ -189,6 +195,7 @@ def _line(
         flags=result.flags,
         cell_diameter_px=result.cell_diameter_px,
         model=look.model if look is not None and look.engine else result.model,
+        model_sha256=look.model_sha256 if look is not None else None,
         engine=(look and look.engine) or result.engine,
         wbc_count_reviewed=result.wbc_count_reviewed,
         wbc_count_inside_reviewed=look.wbc_count_inside_reviewed if look is not None else None,

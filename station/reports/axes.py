@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 _TIME_STEPS = tuple(timedelta(hours=hours) for hours in (1, 2, 3, 4, 6, 12, 24, 48, 120, 240, 720, 2160, 8760))
 
@@ -67,4 +67,10 @@ def time_ticks(start: datetime, end: datetime, most: int = 9) -> list[tuple[date
     midnight = start.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     # Steps are counted on the wall clock, so that they stay round where it is changed.
     walls = (midnight + index * step for index in range(int((end - midnight) / step) + 2))
-    return [(wall, words(wall)) for wall in walls if start.timestamp() <= wall.timestamp() <= end.timestamp()]
+    inside = (wall for wall in walls if start.timestamp() <= wall.timestamp() <= end.timestamp())
+    return [(wall, words(wall)) for wall in inside if _was_there(wall)]
+
+
+def _was_there(wall: datetime) -> bool:
+    """Whether the clock showed it: set forward, it leaves an hour out."""
+    return wall.astimezone(UTC).astimezone(wall.tzinfo).replace(fold=0, tzinfo=None) == wall.replace(tzinfo=None)

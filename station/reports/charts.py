@@ -29,8 +29,7 @@ class Charts:
         axes = _over_time([dot.at for dot in dots], [dot.wbc_count for dot in dots], WIDE, self._part, from_zero=True)
         marks = "".join(f"M{axes.x(dot.at.timestamp())},{axes.y(dot.wbc_count)}h0" for dot in dots)
         means = "".join(
-            f"M{axes.x(start)},{axes.y(mean)}H{axes.x(start + self._part.total_seconds())}"
-            for start, mean in _means(dots, self._part)
+            f"M{axes.x(start)},{axes.y(mean)}H{axes.x(end)}" for (start, end), mean in _means(dots, self._part)
         )
         most = max(dot.wbc_count for dot in dots)
         span = f"{dots[0].at:%m-%d %H:%M} to {dots[-1].at:%m-%d %H:%M}"
@@ -72,20 +71,17 @@ class Charts:
         """The band between the limits, which narrows where there are more pictures."""
         for point in one.points:
             if point.low is not None and point.high is not None:
-                left, right = (axes.x(at) for at in self._span(point.start))
+                left, right = (axes.x(at) for at in _span(point.start, self._part))
                 top, bottom = axes.y(point.high), axes.y(point.low)
                 yield f'<path class="band" d="M{left},{top}H{right}V{bottom}H{left}z"/>'
                 yield f'<path class="limit" d="M{left},{top}H{right}M{left},{bottom}H{right}"/>'
 
     def _means(self, axes: Axes, one: Control) -> Iterator[str]:
-        places = [(axes.x(sum(self._span(p.start)) / 2), axes.y(p.mean), p) for p in one.points]
+        places = [(axes.x(sum(_span(p.start, self._part)) / 2), axes.y(p.mean), p) for p in one.points]
         yield f'<polyline class="course" points="{" ".join(f"{x},{y}" for x, y, _ in places)}"/>'
         for x, y, point in places:
             words = f"{point.start:%m-%d %H:%M}: {point.mean:.4g} over {point.images}"
             yield f"<g><title>{words}</title>{_mark(x, y, point)}</g>"
-
-    def _span(self, start: datetime) -> tuple[float, float]:
-        return start.timestamp(), start.timestamp() + self._part.total_seconds()
 
     def _svg(self, size: tuple[int, int], title: str, words: str, drawn: Iterable[str]) -> Markup:
         number = next(self._numbers)
@@ -113,20 +109,23 @@ def _over_time(
     from_zero: bool = False,
 ) -> Axes:
     """From the beginning of the first hour or day to the end of the last one; `moments` in order."""
-    first, last = _floor(moments[0], part), _floor(moments[-1], part)
-    return Axes(*size, (first, last + part.total_seconds()), widened(values, from_zero=from_zero), left=left)
+    (first, _), (_, last) = _span(moments[0], part), _span(moments[-1], part)
+    return Axes(*size, (first, last), widened(values, from_zero=from_zero), left=left)
 
 
-def _floor(moment: datetime, part: timedelta) -> float:
-    """When its hour or day began, s since 1970."""
+def _span(moment: datetime, part: timedelta) -> tuple[float, float]:
+    """When its hour or day began and ended, s since 1970; a day ends with the next one's midnight."""
     start = moment.replace(minute=0, second=0, microsecond=0)
-    return (start if part < timedelta(days=1) else start.replace(hour=0, fold=0)).timestamp()
+    if part < timedelta(days=1):
+        return start.timestamp(), start.timestamp() + part.total_seconds()
+    midnight = start.replace(hour=0, fold=0)
+    return midnight.timestamp(), (midnight + part).timestamp()
 
 
-def _means(dots: Sequence[Dot], part: timedelta) -> Iterator[tuple[float, float]]:
-    own: dict[float, list[int]] = {}
+def _means(dots: Sequence[Dot], part: timedelta) -> Iterator[tuple[tuple[float, float], float]]:
+    own: dict[tuple[float, float], list[int]] = {}
     for dot in dots:
-        own.setdefault(_floor(dot.at, part), []).append(dot.wbc_count)
+        own.setdefault(_span(dot.at, part), []).append(dot.wbc_count)
     for begun, counts in own.items():
         yield begun, sum(counts) / len(counts)
 

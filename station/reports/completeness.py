@@ -21,7 +21,7 @@ def completeness(store: Store, camera: Camera, now: datetime) -> Completeness:
     try:
         found = reconciled(store, camera, now)
     except FolderGone as gone:
-        return Completeness(problem=str(gone).removeprefix(f"{camera.folder.absolute()}: "))
+        return Completeness(problem=gone.reason)
     return Completeness(
         problem=None,
         files=len(found.files),
@@ -38,7 +38,7 @@ def reconciled(store: Store, camera: Camera, now: datetime) -> Reconciliation:
     listing = look(folder)  # first: what the station takes in meanwhile is no gap
     audit, identity = store.audit(), folder_identity(store)
     if identity not in (None, listing.identity) and not listing.files:
-        raise FolderGone(f"{folder}: is another folder, and empty; is the share mounted?")
+        raise FolderGone(folder, "is another folder, and empty; is the share mounted?")
     return reconcile(
         listing,
         audit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,7 @@ from station.database.daily import Field
 from station.database.store import Store
 from station.days import bounds, days_in_words
 from station.printing import plural
-from station.reports import ImageLine, Summary
+from station.reports import ImageLine, Summary, summarise
 from station.reports.completeness import completeness
 from station.reports.figures import Control, Detail, Distribution, Dot, Point, Slide, Tally
 from station.reports.intervals import limits, share
@@ -38,10 +38,14 @@ _HOURLY_DAYS = 2  # up to so many days a point is an hour
 _MOST_REASONS = 8
 
 
-def detailed(store: Store, summary: Summary, settings: Settings, now: datetime) -> Summary:
-    """The summary with all that the page shows. `now` is the moment of the report, aware."""
+def detailed(
+    store: Store, first: date, last: date, settings: Settings, now: datetime, *, names: bool = False
+) -> Summary:
+    """The summary of these local days with all that the page shows. `now` is the moment of the report, aware."""
     zone = settings.report.zone
-    fields = store.fields_between(*bounds(summary.first, summary.last, zone))
+    with store.at_one_moment() as still:  # the folder is held against the database as it is after that
+        summary = summarise(still, first, last, zone, names=names)
+        fields = still.fields_between(*bounds(first, last, zone))
     baseline = kept(store)
     compared = baseline if baseline and _same_model(fields, baseline) else None
     most_megapixels = settings.limits.max_megapixels
@@ -55,7 +59,7 @@ def detailed(store: Store, summary: Summary, settings: Settings, now: datetime) 
         for_review=share(sum(line.for_review or line.review_open for line in summary.counted), len(summary.counted)),
         cut_by_border=share(summary.wbc_count - summary.wbc_count_inside, summary.wbc_count),
         flags=_tallied(flag for line in summary.counted for flag in line.flags),
-        dots=tuple(sorted(_dots(summary.counted), key=lambda dot: dot.at)),
+        dots=tuple(sorted(_dots(summary.counted), key=lambda dot: dot.at.timestamp())),
         period=period,
         baseline=_baseline_words(fields, baseline),
         control=tuple(_control(fields, zone, period, baseline)),
@@ -173,5 +177,5 @@ def _latency(fields: Iterable[Field]) -> Distribution | None:
     own = spread(seconds)
     if own is None:
         return None
-    title = "Seconds from reading a picture to its count"
+    title = "Seconds of work on a picture, from reading it to its count, without waiting"
     return Distribution("seconds", title, "s", own.count, own.edges, own.counts, own.quantiles)

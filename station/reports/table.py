@@ -20,7 +20,8 @@ def render(summary: Summary) -> str:
     lines = [_headline(summary), *_looked_at(summary), *summary.models, *day_notes(summary)]
     if summary.images:
         lines += ["", *_aligned(_slides(summary))]
-        lines += ["", *_aligned([_PICTURES, *map(_picture, summary.images)]), ""]
+        moment = "%H:%M:%S" if summary.first == summary.last else "%Y-%m-%d %H:%M:%S"
+        lines += ["", *_aligned([_PICTURES, *(_picture(line, moment) for line in summary.images)]), ""]
     return "\n".join([*lines, _PURPOSE, ""])
 
 
@@ -50,10 +51,11 @@ def _slides(summary: Summary) -> list[tuple[str, ...]]:
     return [row[:columns] for row in (_SLIDES, *rows)]
 
 
-def _picture(line: ImageLine) -> tuple[str, ...]:
-    notes = ", ".join(line.flags) or (line.reason or "")
+def _picture(line: ImageLine, moment: str) -> tuple[str, ...]:
+    said = ["rejected"] if line.rejected else []
+    notes = ", ".join([*said, *line.flags]) or (line.reason or "")
     count, inside = ("" if value is None else str(value) for value in (line.count, line.inside))
-    names = (printable(line.name), printable(line.slide), f"{line.captured_at:%H:%M:%S}")
+    names = (printable(line.name), printable(line.slide), line.captured_at.strftime(moment))
     return (str(line.image_id), *names, count, inside, line.status, notes)
 
 

@@ -55,11 +55,11 @@ def application(desk: Desk, door: Door, stopping: Callable[[], bool], poll_secon
     return Starlette(
         routes=[
             Route("/", partial(_gallery, desk)),
-            Route("/images/{image_id:int}", partial(_image, desk)),
-            Route("/images/{image_id:int}/news", partial(_news, desk)),
-            Route("/images/{image_id:int}/picture.jpg", partial(_picture, desk.pictures.whole)),
-            Route("/images/{image_id:int}/thumbnail.jpg", partial(_thumbnail, desk)),
-            Route("/images/{image_id:int}/corrections", posted(desk.secret, partial(_correct, desk)), methods=["POST"]),
+            Route("/images/{image_id}", partial(_image, desk)),
+            Route("/images/{image_id}/news", partial(_news, desk)),
+            Route("/images/{image_id}/picture.jpg", partial(_picture, desk.pictures.whole)),
+            Route("/images/{image_id}/thumbnail.jpg", partial(_thumbnail, desk)),
+            Route("/images/{image_id}/corrections", posted(desk.secret, partial(_correct, desk)), methods=["POST"]),
             Route("/signatures", partial(_signatures, desk)),
             Route("/sign", partial(_sign_page, desk)),
             Route("/sign", posted(desk.secret, partial(_sign, desk)), methods=["POST"]),
@@ -148,9 +148,10 @@ def _statics() -> dict[str, tuple[bytes, str]]:
 
 
 def _image_id(request: Request) -> int:
-    number: int = request.path_params["image_id"]
-    if number >= 2**63:  # more than SQLite counts to
-        raise HTTPException(404, f"there is no image {number}")
+    told = request.path_params["image_id"]
+    number = _number(told)
+    if number is None:
+        raise HTTPException(404, f"there is no image {told[:20]}")
     return number
 
 

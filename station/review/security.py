@@ -69,7 +69,7 @@ def door_for(host: str, port: int, token: str | None) -> Door:
     """The door of a station that is bound to a host and port."""
     if is_here(host):
         return Door(frozenset((*_HERE, host.lower())), port, token)
-    names = (host, socket.gethostname(), socket.getfqdn(), *_HERE)
+    names = (host, socket.gethostname(), f"{socket.gethostname()}.local", socket.getfqdn(), *_HERE)
     return Door(frozenset(name.lower() for name in names), port, token, everywhere=host in ("0.0.0.0", "::"))
 
 
@@ -113,7 +113,8 @@ class Guard:
         others = [pair for pair in request.query_params.multi_items() if pair[0] != "token"]
         answer = RedirectResponse(request.url.path + (f"?{urlencode(others)}" if others else ""), 303)
         age = _COOKIE_DAYS * 86_400
-        answer.set_cookie(self._door.cookie, given, max_age=age, httponly=True, samesite="strict")
+        # Lax: the address may be a link in a mail, of which a strict cookie would not come along. Pages only read.
+        answer.set_cookie(self._door.cookie, given, max_age=age, httponly=True, samesite="lax")
         return answer
 
 

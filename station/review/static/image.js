@@ -9,6 +9,7 @@ const main = $("main"), svg = $("stage"), sketch = $("sketch"), contours = $("co
 const image = Number(main.dataset.image);
 const stage = new Stage(svg, Number(main.dataset.width), Number(main.dataset.height));
 const brush = new Brush(sketch);
+const RENUMBERED = "The image was analysed again and its cells have new numbers; look again.";
 let mode = "look", chosen = null, cross = null, busy = Promise.resolve(true);
 
 const page = {
@@ -42,12 +43,17 @@ const page = {
   },
   /** Resolves to whether it was written. Corrections go one after the other. */
   send(kind, detail = {}, why = null) {
-    busy = busy.then(() => sent(kind, detail, why ?? $("why").value));
+    const meant = analysis();
+    busy = busy.then(() => sent(kind, detail, why ?? $("why").value, meant));
     return busy;
   },
 };
 
-async function sent(kind, detail, why) {
+/** Whose cells are shown: their numbers have no meaning in another analysis. */
+const analysis = () => main.dataset.version.split("-")[1];
+
+async function sent(kind, detail, why, meant) {
+  if (meant !== analysis()) { page.say(`Nothing was written. ${RENUMBERED}`, true); return false; }
   const told = { kind, detail, why, who: $("who").value, seen: main.dataset.version };
   const headers = { "content-type": "application/json", "x-csrf-token": document.querySelector("meta[name=csrf]").content };
   try {
@@ -68,12 +74,23 @@ async function sent(kind, detail, why) {
 function exchange(parts) {
   main.dataset.number = parts.number;
   if (parts.version === main.dataset.version) return;
+  const before = analysis();
   main.dataset.version = parts.version;
-  const removing = document.activeElement.dataset?.remove, kept = ticked();
+  const renumbered = before !== analysis();
+  if (renumbered) dropNumbers();
+  const removing = document.activeElement.dataset?.remove, kept = renumbered ? [] : ticked();
   for (const [id, html] of Object.entries(parts.html)) $(id).innerHTML = html;
   for (const one of document.querySelectorAll("[data-pick]")) one.checked = kept.includes(Number(one.dataset.pick));
   settle();
   if (removing) (document.querySelector(`[data-remove="${removing}"]`) ?? $("cells").querySelector("[data-remove]") ?? svg).focus();
+}
+
+/** Nothing that was meant for a cell may come to another one that has its number now. */
+function dropNumbers() {
+  brush.discard();
+  page.forget();
+  page.choose(null);
+  page.say(RENUMBERED, true);
 }
 
 /** What depends on the cells that there are. */
@@ -212,8 +229,8 @@ function escape() {
 }
 
 async function apply() {
-  const strokes = brush.take();
-  if (strokes.length && !await page.send("repaint", { strokes })) brush.giveBack(strokes);
+  const strokes = brush.take(), meant = analysis();
+  if (strokes.length && !await page.send("repaint", { strokes }) && meant === analysis()) brush.giveBack(strokes);
 }
 
 /** To a neighbour, once what was said of this image is written; a refusal is there to be read, and the same key again goes on. */

@@ -1,14 +1,25 @@
 // News of the station, as long as the page is seen: a browser has six connections to a server, and each tab would hold one.
 
+const REFUSED_PAUSE = 10_000; // ms
+
 /** Calls `heard` with the numbers of changed images, or with null where any may have changed. */
 export function listen(heard) {
   const live = document.getElementById("live");
-  let source = null;
+  let source = null, later = 0;
   const open = () => {
     source = new EventSource("/events");
     source.addEventListener("open", () => { live.textContent = "Live"; heard(null); });
     source.addEventListener("change", (event) => heard(JSON.parse(event.data).images));
-    source.addEventListener("error", () => { live.textContent = "No connection to the station; trying again"; });
+    source.addEventListener("error", () => {
+      live.textContent = "No connection to the station; trying again";
+      if (source?.readyState === EventSource.CLOSED) refused(); // it was answered, but not with news
+    });
+  };
+  const refused = () => {
+    live.textContent = "Not live; trying again. If this stays, load the page again";
+    source = null;
+    clearTimeout(later);
+    later = setTimeout(follow, REFUSED_PAUSE);
   };
   const follow = () => {
     if (document.hidden) { source?.close(); source = null; } else if (!source) { open(); }
