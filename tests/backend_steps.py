@@ -14,11 +14,12 @@ import numpy as np
 
 from trainer.backbones import NO_WEIGHTS
 from trainer.datasets import open_dataset
-from trainer.fit import keras_network, prepare, train
+from trainer.fit import prepare, train
 from trainer.recipe import read_recipe
 from trainer.runs import RunFolder
 from trainer.start import Encoder
 from trainer.training import new_model, new_record, sources_of
+from trainer.validation import keras_network
 
 
 class Losses:

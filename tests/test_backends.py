@@ -83,8 +83,9 @@ def steps(tmp_path_factory: pytest.TempPathFactory, fields: Path) -> Steps:
     return run
 
 
+@LONG
 @pytest.mark.xdist_group("backends")
-@pytest.mark.parametrize("backbone", ["unet", pytest.param("mobilenet_v2", marks=LONG)])
+@pytest.mark.parametrize("backbone", ["unet", "mobilenet_v2"])
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_a_backend_takes_the_steps_that_tensorflow_takes(steps: Steps, backend: str, backbone: str) -> None:
     if find_spec(backend) is None:

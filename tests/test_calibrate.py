@@ -60,6 +60,16 @@ def test_the_diameter_of_a_camera_is_told_and_only_kept_when_asked(bench: Bench)
     assert bench.store.fact(CAMERA_SCALE) == told
 
 
+def test_pictures_are_measured_by_the_station_that_lies_here(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bench's model knows discs of colour, the starter white cells."""
+    fill(bench, [28, 30, 31, 32, 29])
+    monkeypatch.chdir(bench.folder.parent)
+    told = CliRunner().invoke(main, ["calibrate", "camera"], env={"COLUMNS": "200"})
+    assert told.exit_code == 0 and "5 pictures with a white cell" in told.stdout
+    told = CliRunner().invoke(main, ["calibrate", "camera"], env={"WBC_STATION_CONFIG": "/nowhere.toml"})
+    assert told.exit_code == 2 and "there is no settings file /nowhere.toml" in told.output
+
+
 def test_slides_are_sub_folders_and_are_looked_into(bench: Bench) -> None:
     fill(bench, [28, 30, 31, 32, 29])
     for number in (0, 1, 2):

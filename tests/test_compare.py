@@ -10,7 +10,8 @@ import signal
 import sqlite3
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from comparisons import outcome, picture, speed
 from conftest import LONG
 from trainings import PATIENCE_SECONDS, paint_fields, started, wait_for
 
@@ -25,20 +27,20 @@ from trainer.cli import main
 from trainer.compare import Plan, arrange, setting_of
 from trainer.datasets import open_dataset
 from trainer.datasets.samples import DataError
+from trainer.fit import TrainingError
 from trainer.folds import Fold, group_folds, set_folds
-from trainer.ledger import Ledger, Request
+from trainer.ledger import Ledger, Request, Speed
 from trainer.recipe import Recipe
-from trainer.task import Order, Paused, Task, perform
+from trainer.task import Order, Outcome, Paused, Task, perform
 from trainer.workers import Processes
 
 TINY = """
 name = "tiny"
-cell_diameter_px = 32
-crop_px = 64
+cell_diameter_px = 16
+crop_px = 32
 batch = 2
 steps_per_epoch = 4
 epochs = 4
-frozen_epochs = 1
 learning_rate = 3e-3
 held_out = 0.25
 painted_fields = 2
@@ -84,19 +86,24 @@ def final_table(runs: Path) -> dict[str, list[tuple[object, ...]]]:
         return {name: sorted(ledger.execute(query)) for name, query in queries.items()}
 
 
+@pytest.mark.parametrize("folds", [1, pytest.param(2, marks=LONG)])
 def test_a_killed_comparison_ends_in_the_same_table_as_an_undisturbed_one(
-    tmp_path: Path, comparison: Arguments
+    tmp_path: Path, comparison: Arguments, folds: int
 ) -> None:
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    process = started(*comparison(undisturbed))
+
+    def arguments(runs: Path) -> list[str]:
+        return [*comparison(runs), "--only-folds", str(folds)]
+
+    process = started(*arguments(undisturbed))
     assert process.wait() == 0, process.communicate()[0]
 
-    killed = started(*comparison(disturbed))
+    killed = started(*arguments(disturbed))
     wait_for(lambda: bool(checkpoints(disturbed)), killed)
     killed.kill()
     killed.wait()
 
-    asked = started(*comparison(disturbed))
+    asked = started(*arguments(disturbed))
     wait_for(lambda: any("0003" in path.name for path in checkpoints(disturbed)), asked)
     asked.send_signal(signal.SIGINT)
     output, _ = asked.communicate()
@@ -104,17 +111,17 @@ def test_a_killed_comparison_ends_in_the_same_table_as_an_undisturbed_one(
     assert "ending after this epoch" in output
     assert "are not done; start the same command again to go on" in output
 
-    last = started(*comparison(disturbed))
+    last = started(*arguments(disturbed))
     output, _ = last.communicate()
     assert last.returncode == 0, output
     table = final_table(undisturbed)
     assert final_table(disturbed) == table
-    assert len(table["outcomes"]) == 2 and len(table["pictures"]) == 8 and not table["failures"]
+    assert len(table["outcomes"]) == folds and len(table["pictures"]) == 4 * folds and not table["failures"]
     assert not checkpoints(disturbed)
 
-    again = CliRunner().invoke(main, comparison(disturbed))
+    again = CliRunner().invoke(main, arguments(disturbed))
     assert again.exit_code == 0
-    assert "2 of them done before" in again.output
+    assert f"{folds} of them done before" in again.output
     assert final_table(disturbed) == table
 
 
@@ -244,6 +251,15 @@ def test_folds_never_part_a_group_and_test_every_picture_once(fields: Path) -> N
     assert folds != group_folds(samples, 4, seed=1)
 
 
+def test_too_few_pictures_of_each_kind_are_refused_in_words(tmp_path: Path) -> None:
+    folder = paint_fields(tmp_path / "few", count=5)
+    for number in (3, 4):
+        mask = folder / "masks" / f"{number}.png"
+        assert cv2.imwrite(str(mask), np.zeros_like(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)))
+    with pytest.raises(DataError, match=r"5 pictures, of 2 kinds .* cannot be divided into 5 folds; use fewer --folds"):
+        group_folds(open_dataset(folder), 5)
+
+
 def test_a_set_that_is_left_out_is_tested_alone(fields: Path) -> None:
     samples = open_dataset(fields)
     other = [replace(s, dataset="other", group=s.group if s.id == "0" else f"other/{s.group}") for s in samples]
@@ -261,6 +277,18 @@ def test_one_set_alone_cannot_be_left_out(tmp_path: Path, comparison: Arguments)
     assert "leave --folds away" in refused(arguments)
     arguments = [word for word in arguments if word not in {"--folds", "2"}]
     assert "at least two are needed: give several folders" in refused(arguments)
+
+
+def test_a_fold_that_could_never_be_trained_is_refused_before_any_work(tmp_path: Path, comparison: Arguments) -> None:
+    """Its other folds would be trained for hours, and the comparison never be whole."""
+    slide = paint_fields(tmp_path / "slide", count=12)
+    for path in (slide / kind / f"{number}.png" for kind in ("images", "masks") for number in range(8)):
+        path.unlink()  # they show what the other set does
+    (slide / "groups.csv").write_text("id,group\n" + "".join(f"{number},one\n" for number in range(8, 12)))
+    arguments = [word for word in comparison(tmp_path / "runs") if word not in {"--folds", "2"}]
+    said = refused([*arguments, str(slide), "--leave-one-set-out"])
+    assert "which is tested on fields, cannot be trained: 4 pictures in 1 groups are too few" in said
+    assert not list(tmp_path.glob("runs/compare-*"))
 
 
 def refused(arguments: list[str]) -> str:
@@ -375,3 +403,38 @@ def test_a_training_that_fails_is_named_and_the_others_go_on(tmp_path: Path, com
     assert result.output.count("FAILED") == 2
     assert "the loss was no longer finite in epoch 1" in result.output
     assert len(final_table(tmp_path / "runs")["failures"]) == 2
+
+
+class Fated:
+    """Workers for whom every training of a U-Net succeeds and every other one fails; nothing is trained."""
+
+    def submit(self, order: Order) -> Future[Outcome]:
+        future = Future[Outcome]()
+        if order.task.backbone == "unet":
+            tested = [picture(300, sample.dataset, sample.id) for sample in order.fold.test]
+            future.set_result(outcome(order.task, tested))
+        else:
+            future.set_exception(TrainingError("the loss was no longer finite"))
+        return future
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_an_encoder_that_always_fails_does_not_keep_the_others_from_being_timed(
+    tmp_path: Path, comparison: Arguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(names: Sequence[str], *_: object) -> list[Speed]:
+        return [speed(name, 20.0, 1_000_000) for name in names]
+
+    monkeypatch.setattr("trainer.cli.compare._workers", lambda *_: Fated())
+    monkeypatch.setattr("trainer.speed.measure_all", measured)
+    result = CliRunner().invoke(main, [*comparison(tmp_path), "--backbones", "mobilenet,unet"])
+    assert result.exit_code == 1 and "2 trainings are not done" in result.stderr
+    ledger = Ledger(tmp_path / "ledger.db")
+    (compared,) = ledger.comparisons()
+    assert set(ledger.speeds(compared.id)) == {"unet"}
+    picked = CliRunner().invoke(main, ["pick", "--runs", str(tmp_path)])
+    assert picked.exit_code == 0, picked.output
+    assert "picked unet, dice" in picked.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from station.contract.manifest import CLASSES
 from trainer.cli import main
+from trainer.cli.context import samples_of
 
 HEIGHT, WIDTH = 90, 120
 
@@ -215,8 +217,35 @@ def test_cells_that_are_all_cut_cannot_be_measured(folder: Path) -> None:
 
 
 def test_rows_of_no_picture(folder: Path) -> None:
-    (folder / "groups.csv").write_text("id,group\na.png,slide\nb.png,slide\nc,other\n")
-    only(folder, "look", "groups.csv", ": 2, such as 'a.png'", "without its ending")
+    (folder / "groups.csv").write_text("id,group\na.png,slide\nb.tif,slide\nz,slide\n")
+    only(folder, "look", "groups.csv", ": 2, such as 'b.tif'", "with its ending or without")
+    (folder / "groups.csv").write_text("id,group\nb.tif,slide\nz,slide\n")
+    only(folder, "mend", "groups.csv", ": 2, such as 'b.tif'")
+
+
+def test_a_table_is_read_without_blanks_and_tells_nothing_twice(folder: Path) -> None:
+    (folder / "groups.csv").write_text("id,group\na,slide \nb, slide\n")
+    assert re.search(r"^ groups +2 *$", call(folder).output, re.MULTILINE)
+    (folder / "groups.csv").write_text("id,group\na,slide\na,other\nb,slide\n")
+    result = call(folder)
+    assert result.exit_code == 1
+    assert "groups.csv: 'a' has two values, 'slide' and 'other'; leave one of the rows" in result.output
+
+
+def test_a_name_that_is_no_text_is_to_be_mended(folder: Path) -> None:
+    """As a ZIP made on Windows leaves it."""
+    put_field(folder, "d", labels_at(50))
+    for kind in ("images", "masks"):
+        (folder / kind / "d.png").rename(folder / kind / os.fsdecode(b"b\xe4d.png"))
+    result = call(folder)
+    assert result.exit_code == 1 and "b\\xe4d.png: the name is no UTF-8; rename picture and mask" in result.output
+
+
+def test_commands_that_train_say_what_is_only_worth_a_look(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(folder / "masks" / "z.png", labels_at(50))
+    assert len(samples_of([folder], None, None, "train")) == 3
+    mask = folder / "masks" / "z.png"
+    assert capsys.readouterr().err == f"warning: {mask} has no picture; bring it, or take the mask out\n"
 
 
 def test_a_division_that_tears_a_group_or_forgets_a_picture(folder: Path, tmp_path: Path) -> None:
@@ -231,6 +260,8 @@ def test_a_division_that_tears_a_group_or_forgets_a_picture(folder: Path, tmp_pa
     assert [f"pictures without a row: 1, such as {folder / 'images/c.png'}" in x for x in lines(result, "look")] == [
         True
     ]
+    splits.write_text("dataset,image,role,group\nfields,a.png,train,\nfields,b.png,val,\nfields,c.png,val,\n")
+    assert lines(call(folder, "--splits", splits), "mend") == []  # a row without a group joins nothing
     splits.write_text("image,role\na.png,train\n")
     assert "error:" in call(folder, "--splits", splits).output
 

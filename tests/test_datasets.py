@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,18 +13,9 @@ import pytest
 from layouts import FAR, GREYS, LABELS, NAMES, OTHERS, OWN, file_of, opened, put, put_pair
 
 from trainer.datasets import LAYOUTS, open_dataset, open_datasets
+from trainer.datasets.division import demand_apart, hold_out, joined_by_content
 from trainer.datasets.encodings import INDEXED, Levels, palette_of
-from trainer.datasets.samples import (
-    DataError,
-    Sample,
-    data_digest,
-    grouped,
-    hold_out,
-    in_role,
-    joined_by_content,
-    median_diameter,
-    read_labels,
-)
+from trainer.datasets.samples import DataError, Sample, data_digest, grouped, in_role, median_diameter, read_labels
 
 Split = Literal["train", "val"]
 
@@ -98,6 +90,9 @@ def test_a_mask_of_another_size_is_named(folder: Path, layout: str) -> None:
     with pytest.raises(DataError, match="50 x 40 against 20 x 30 px") as failure:
         sample.read()
     assert str(mask) in str(failure.value)
+    for check in (joined_by_content, lambda samples: demand_apart(samples, [])):  # before any work, in test parts too
+        with pytest.raises(DataError, match="50 x 40 against 20 x 30 px"):
+            check(opened(folder, layout))
 
 
 @pytest.mark.parametrize("layout", ["pairs"])
@@ -155,6 +150,46 @@ def test_neighbouring_numbers_are_one_group(folder: Path, layout: str) -> None:
     assert group[FAR[layout]] not in (group[NAMES[layout]], group[OTHERS[layout]])
 
 
+@pytest.mark.parametrize(
+    ("layout", "names"),
+    [
+        ("bccd", ("BloodImage_00223", "BloodImage_00254", "BloodImage_00242", "BloodImage_00240")),
+        ("bccd", ("BloodImage_00204", "BloodImage_00277")),
+        ("bccd", ("BloodImage_00165", "BloodImage_00193")),
+        ("zheng", ("051", "073")),
+        ("allidb2", ("Im025_1", "Im031_1")),
+        ("allidb2", ("Im170_0", "Im209_0")),
+    ],
+)
+def test_what_shows_the_same_field_or_cell_is_one_group(tmp_path: Path, layout: str, names: Sequence[str]) -> None:
+    for name in names:
+        put_pair(tmp_path, layout, name)
+    assert len({sample.group for sample in open_dataset(tmp_path)}) == 1
+
+
+@pytest.mark.parametrize("layout", OWN)
+def test_ids_of_a_table_may_have_the_ending_of_the_file_and_an_empty_group_joins_nothing(
+    folder: Path, layout: str
+) -> None:
+    names = [file_of(folder, layout, name[layout], "images").name for name in (NAMES, OTHERS, FAR)]
+    (folder / "groups.csv").write_text("id,group\n" + "".join(f"{name},slide\n" for name in names[:2]))
+    (folder / "counts.csv").write_text(f"id,wbc_count\n{names[2]},7\n")
+    assert [(s.group, s.wbc_count) for s in opened(folder, layout)] == [
+        ("mine/slide", None),
+        ("mine/far", 7),
+        ("mine/slide", None),
+    ]
+    (folder / "groups.csv").write_text("id,group\n" + "".join(f"{name},\n" for name in names))
+    assert len({sample.group for sample in opened(folder, layout)}) == 3
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+def test_a_table_of_which_no_row_fits_is_refused(folder: Path, layout: str) -> None:
+    (folder / "groups.csv").write_text("id,group\nany name.tif,slide\nother.tif,slide\n")
+    with pytest.raises(DataError, match=r"groups\.csv: rows of which no picture .* 2, such as 'any name\.tif'"):
+        open_dataset(folder)
+
+
 @pytest.mark.parametrize("layout", ["pairs"])
 def test_roles_and_groups_come_from_the_splits_table(folder: Path, layout: str, tmp_path: Path) -> None:
     splits = tmp_path / "splits.csv"
@@ -188,6 +223,14 @@ def test_identical_pixels_join_their_groups(folder: Path, layout: str) -> None:
     joined = {sample.id: sample.group for sample in joined_by_content(samples)}
     assert joined["z copy"] == joined["any name"]
     assert len(set(joined.values())) == 3
+
+
+def partition(samples: Iterable[Sample]) -> set[frozenset[str]]:
+    """Which pictures lie together, whatever their groups are called."""
+    members: dict[str, set[str]] = {}
+    for sample in samples:
+        members.setdefault(sample.group, set()).add(sample.id)
+    return set(map(frozenset, members.values()))
 
 
 def test_groups_are_joined_along_a_chain(tmp_path: Path) -> None:
@@ -260,6 +303,43 @@ def test_groups_never_straddle_the_division(share: float) -> None:
     for seed in range(40):
         check_hold_out(made_up(seed), share, seed)
     assert len({tuple(s.id for s in hold_out(made_up(0), share, seed, of_a_cell)[1]) for seed in range(8)}) > 4
+
+
+def of_groups(**sizes: int) -> list[Sample]:
+    return [
+        Sample("mine", f"{group}-{i}", Path("a.png"), Path("b.png"), f"mine/{group}", INDEXED)
+        for group, size in sizes.items()
+        for i in range(size)
+    ]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"a": 180, "b": 20},
+        {"a": 300, "b": 40, "c": 30, "d": 30},
+        {"a": 120} | {f"s{i}": 9 for i in range(9)},
+        {"a": 195, "b": 5},
+    ],
+    ids=str,
+)
+def test_one_large_slide_is_not_held_out_where_smaller_ones_do(sizes: dict[str, int]) -> None:
+    for seed in range(20):
+        kept, held = hold_out(of_groups(**sizes), 0.1, seed, of_a_cell)
+        assert {s.group for s in held} and "mine/a" not in {s.group for s in held}
+        assert len(held) <= 0.2 * sum(sizes.values())
+    kept, held = hold_out(of_groups(a=100, b=101), 0.1, 0, of_a_cell)
+    assert (len(kept), len(held)) == (101, 100)
+
+
+def test_a_group_keeps_its_side_when_others_come_to_it() -> None:
+    """A retraining is chosen by its held-out pictures: those that its parent learnt from would speak for the parent."""
+    moved = 0
+    for seed in range(20):
+        before, after = (of_groups(**{f"s{i}": 10 for i in range(count)}) for count in (20, 22))
+        learnt = {s.id for s in hold_out(before, 0.1, seed, of_a_cell)[0]}
+        moved += len({s.group for s in hold_out(after, 0.1, seed, of_a_cell)[1] if s.id in learnt})
+    assert moved <= 20  # of 60 that are held out; drawn anew it would be some 54
 
 
 def test_a_group_that_reaches_over_two_sets_stays_on_one_side() -> None:
@@ -340,8 +420,17 @@ def test_two_pictures_of_one_id_are_refused(folder: Path, layout: str) -> None:
 def test_isnb_pairs_by_order_what_has_no_partner_by_name(folder: Path, layout: str) -> None:
     for number, name in enumerate(("far", "other")):  # `any name` keeps its partner
         file_of(folder, layout, name, "masks").rename(folder / "mask" / f"outlines {number}.bmp")
-    pairs = {sample.id: sample.mask.stem for sample in open_dataset(folder)}
+    told: list[str] = []
+    pairs = {sample.id: sample.mask.stem for sample in open_dataset(folder, warn=told.append)}
     assert pairs == {"any name": "any name", "far": "outlines 0", "other": "outlines 1"}
+    assert len(told) == 1 and "paired by order, such as far.bmp with outlines 0.bmp" in told[0]
+
+
+def test_isnb_counts_the_numbers_in_names_that_it_pairs_by_order(tmp_path: Path) -> None:
+    for number in range(1, 13):
+        put_pair(tmp_path, "isnb", str(number))
+        file_of(tmp_path, "isnb", str(number), "masks").rename(tmp_path / "mask" / f"{number}_mask.bmp")
+    assert all(sample.mask.stem == f"{sample.id}_mask" for sample in open_dataset(tmp_path))
 
 
 @pytest.mark.parametrize("layout", ["isnb"])
@@ -427,6 +516,14 @@ def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
         open_datasets([tmp_path / "a/fields", tmp_path / "b/fields"])
 
 
+def test_the_order_in_which_sets_are_told_changes_nothing(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        put_pair(tmp_path / name, "pairs", "1", 10)
+    folders = [tmp_path / name for name in ("c", "a", "b")]
+    told = open_datasets(folders)
+    assert [sample.dataset for sample in told] == ["a", "b", "c"] and told == open_datasets(folders[::-1])
+
+
 def test_one_group_cannot_be_divided() -> None:
     with pytest.raises(DataError, match="3 pictures in 1 groups are too few"):
         hold_out([dataclasses.replace(s, group="g") for s in made_up(0)[:3]], 0.12, 0, of_a_cell)
@@ -442,6 +539,8 @@ def test_the_real_sets_have_the_documented_numbers(
     assert {sample.dataset for sample in samples} == {layout}
     roles: dict[Split, list[Sample]] = {r: in_role(samples, photographs / "splits.csv", r) for r in ("train", "val")}
     assert (len(roles["train"]), len(roles["val"]), len(samples)) == (train, val, train + val)
+    # Without the table the layout ties together the same pictures.
+    assert partition(samples) == partition([*roles["train"], *roles["val"]])
     assert not {s.group for s in roles["train"]} & {s.group for s in roles["val"]}
     assert median_diameter(samples) == pytest.approx(diameter, rel=0.1)
     for sample in samples[:: len(samples) // 10]:

@@ -16,10 +16,10 @@ from station.engines import open_engine
 from trainer.backbones import backbone
 from trainer.device import gpu_models, has_gpu, jit_compile, names_gpu, numbers_in, precision
 from trainer.export import MAX_DIFFERENCE
-from trainer.fit import keras_network
 from trainer.losses import loss
 from trainer.recipe import Recipe
 from trainer.unet import build
+from trainer.validation import keras_network
 
 
 @pytest.mark.parametrize(

@@ -73,14 +73,14 @@ def test_nothing_to_find_and_nothing_found_is_right(region: str) -> None:
 def test_an_empty_truth_with_something_found_scores_nothing(region: str) -> None:
     matrix = np.array([[90, 5, 5], [0, 0, 0], [0, 0, 0]])
     score = region_score(matrix, region)
-    assert (score.precision, score.sensitivity, score.dice, score.iou) == (0, 1, 0, 0)
+    assert (score.precision, score.sensitivity, score.dice, score.iou) == (0, 0, 0, 0)
     assert 0 < score.specificity < 1
 
 
 @pytest.mark.parametrize("region", REGIONS)
 def test_an_empty_prediction_with_something_there_scores_nothing(region: str) -> None:
     score = region_score(np.array([[90, 0, 0], [5, 0, 0], [5, 0, 0]]), region)
-    assert (score.precision, score.sensitivity, score.specificity, score.dice, score.iou) == (1, 0, 1, 0, 0)
+    assert (score.precision, score.sensitivity, score.specificity, score.dice, score.iou) == (0, 0, 1, 0, 0)
 
 
 def test_the_confusion_has_the_truth_in_rows() -> None:

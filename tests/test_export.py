@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +17,7 @@ from networks import DIAMETER_PX, GOLDEN_DISCS, WEIGHTS, discs, tiny_manifest, t
 from unets import record_of
 
 from station.contract.bundle import LEAST_INT8_DICE, MODEL_CARD, Bundle, prove, read_bundle
+from station.contract.errors import StationError
 from station.demo.smear import demo_fields
 from station.engines import open_engine
 from station.registry import starter_path
@@ -20,8 +25,17 @@ from trainer.cli import main
 from trainer.datasets import open_datasets
 from trainer.datasets.samples import in_role
 from trainer.evaluate import by_dataset, score_images, summary, told
-from trainer.export import GOLDEN_FIELDS, GOLDEN_SEED, painted_golden, stored_network
+from trainer.export import (
+    GOLDEN_FIELDS,
+    GOLDEN_SEED,
+    kept_weights,
+    painted_golden,
+    stored_network,
+    with_weights,
+)
+from trainer.precisions import to_int8
 from trainer.runs import RunFolder
+from trainer.start import Descendant
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__"),  # Keras on NumPy 2
@@ -152,6 +166,57 @@ def test_a_run_that_is_not_finished_is_not_exported(tmp_path: Path) -> None:
     assert result.stderr.splitlines()[-1] == (
         f"error: the run {folder.path} is not finished: `trainer fit --resume cut-off` ends it"
     )
+
+
+def test_weights_beyond_float16_are_kept_whole(starter: Bundle) -> None:
+    """VGG has no batch normalisation of its own: behind it variances pass what float16 can hold."""
+    from trainer.backbones import backbone
+    from trainer.unet import build
+
+    model = build(backbone("unet"))
+    weights = model.get_weights()
+    weights[-1] = np.full_like(weights[-1], 98_000)
+    model.set_weights(weights)
+    kept, precision = kept_weights(model, record_of("unet"))
+    bundle = with_weights(starter, kept, precision)
+    assert bundle.manifest.weights is not None and bundle.manifest.weights.precision == "float32"
+    again = build(backbone("unet"))
+    Descendant(bundle).load_into(again)
+    assert all(np.array_equal(one, other) for one, other in zip(weights, again.get_weights(), strict=True))
+    model.set_weights([*weights[:-1], np.full_like(weights[-1], np.inf)])
+    with pytest.raises(StationError, match="a weight is not finite"):
+        kept_weights(model, record_of("unet"))
+
+
+class Unsaved:
+    """A model for which the disk has no room."""
+
+    def get_weights(self) -> list[np.ndarray]:
+        return []
+
+    def set_weights(self, weights: list[np.ndarray]) -> None: ...
+
+    def save(self, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "in five lines")
+
+
+def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.export.build", lambda row: Unsaved())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(StationError) as failure:
+        kept_weights(Unsaved(), record_of("unet"))
+    assert str(failure.value) == (f"{tmp_path} cannot be written (No space left on device); make room, or set TMPDIR")
+
+
+@pytest.mark.parametrize(
+    "work", [lambda starter: Descendant(starter).load_into(None), lambda starter: to_int8(b"", [], 3)]
+)
+def test_a_missing_temporary_folder_is_named(
+    starter: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Bundle], Any]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(StationError, match=r"gone cannot be written .*; make room, or set TMPDIR"):
+        work(starter)
 
 
 @pytest.mark.parametrize(("shared", "halved"), [(0, True), (40, False)])

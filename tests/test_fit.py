@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from station.contract.bundle import MODEL_CARD, Bundle, bundle_of, prove, read_bundle, write_bundle
+from station.contract.errors import NotFinite
 from station.demo.smear import SmearRecipe, paint
 from station.engines import open_engine
 from trainer.card import model_card
@@ -33,7 +34,7 @@ backbone = "unet"
 cell_diameter_px = 32
 crop_px = 64
 batch = 4
-steps_per_epoch = 16
+steps_per_epoch = 32
 epochs = 3
 learning_rate = 3e-3
 held_out = 0.25
@@ -175,9 +176,9 @@ def test_the_bundle_proves_itself_and_says_what_it_was_made_of(fitted: Fitted) -
 
 def test_run_network_and_weights_of_a_bundle_answer_alike(fitted: Fitted) -> None:
     from trainer.backbones import backbone
-    from trainer.fit import keras_network
     from trainer.start import descendant
     from trainer.unet import build
+    from trainer.validation import keras_network
 
     kept, parent = build(backbone("unet")), build(backbone("unet"))
     kept.load_weights(fitted.run.weights)
@@ -189,16 +190,9 @@ def test_run_network_and_weights_of_a_bundle_answer_alike(fitted: Fitted) -> Non
         assert answer == pytest.approx(keras_network(model)(tiles), abs=5e-3)
 
 
-def test_the_same_seed_gives_the_same_history(fitted: Fitted, fields: Path, tiny: Path, tmp_path: Path) -> None:
-    again = trained(fields, tiny, tmp_path)
-    assert learned(again) == learned(fitted.run)
-    same = {"run_id", "created_at"}
-    assert again.load().model_dump(exclude=same) == fitted.run.load().model_dump(exclude=same)
-
-
 def test_a_training_goes_on_from_a_bundle(fitted: Fitted, fields: Path, tmp_path: Path) -> None:
     gentle = tmp_path / "gentle.toml"
-    gentle.write_text(TINY.replace("3e-3", "1e-9").replace("epoch = 16", "epoch = 1"))
+    gentle.write_text(TINY.replace("3e-3", "1e-9").replace("epoch = 32", "epoch = 1"))
     arguments = ("--recipe", gentle, "--epochs", 1, "--runs", tmp_path / "runs", "-o", tmp_path / "child.zip")
     result = trainer("fit", fields, "--from", fitted.path, *arguments)
     assert result.exit_code == 1, result.output
@@ -322,16 +316,20 @@ def test_training_stops_when_the_score_no_longer_rises(
 
     def validate(model: Any, session: object) -> list[ImageScore]:
         seen.append(model.get_layer("logits").get_weights()[0])
+        if len(seen) == 5:  # after the four epochs: statistics that give no numbers are not kept either
+            raise NotFinite("the network answered with numbers that are not finite")
         return []
 
     monkeypatch.setattr("trainer.fit.validate", validate)
-    monkeypatch.setattr("trainer.fit.selection_score", lambda _: next(scores))
+    for module in ("trainer.fit", "trainer.validation"):
+        monkeypatch.setattr(f"{module}.selection_score", lambda _: next(scores))
     recipe = tmp_path / "patient.toml"
-    recipe.write_text(TINY.replace("epochs = 3", "epochs = 7\npatience = 2").replace("epoch = 16", "epoch = 1"))
+    recipe.write_text(TINY.replace("epochs = 3", "epochs = 7\npatience = 2").replace("epoch = 32", "epoch = 1"))
     run = trained(fields, recipe, tmp_path / "runs")
     assert [row["score"] for row in history(run)] == [0.1, 0.5, 0.4, 0.3]
     assert run.load().best_epoch == 2
     assert not np.array_equal(seen[1], seen[3])
+    assert len(seen) == 6
     assert all(np.array_equal(final, seen[1]) for final in seen[4:])  # it ends with the weights of the best epoch
 
 

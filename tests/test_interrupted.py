@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from trainings import (
-    GENTLE,
-    STARTER,
     TINY,
     ended,
     history,
@@ -32,6 +30,7 @@ from trainer.runs import RunFolder
 
 pytestmark = pytest.mark.xdist_group("interrupted")  # the undisturbed run is trained once
 
+SLOW = TINY.replace("3e-3", "1e-6")  # steps that hardly move what they go on from
 SHOWN = {"loss", "score", "learning_rate", "seconds", "waiting_share", "dice_nucleus/fields", "dice_cell/fields"}
 ROOM_BYTES = 100_000  # for the record of a run, but not for weights
 
@@ -55,6 +54,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, fields: Path, tiny: Pa
     code, output = ended("fit", fields, "--weights", "none", "--recipe", tiny, "--runs", runs)
     assert code == 0, output
     return only_run(runs)
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory, undisturbed: RunFolder) -> Path:
+    """What `--from` goes on from: the bundle of that run."""
+    path = tmp_path_factory.mktemp("parent") / "parent.zip"
+    exported(undisturbed, path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +102,10 @@ def exported(run: RunFolder, path: Path) -> Bundle:
     return bundle
 
 
-def test_ctrl_c_ends_after_the_epoch_and_leaves_a_run_that_exports(tmp_path: Path, fields: Path) -> None:
+def test_ctrl_c_ends_after_the_epoch_and_leaves_a_run_that_exports(tmp_path: Path, fields: Path, parent: Path) -> None:
     recipe = tmp_path / "endless.toml"
-    recipe.write_text(GENTLE.replace("epochs = 4", "epochs = 500\npatience = 500"))
-    process = started("fit", fields, "--from", STARTER, "--recipe", recipe, "--runs", tmp_path / "runs")
+    recipe.write_text(SLOW.replace("epochs = 4", "epochs = 500\npatience = 500"))
+    process = started("fit", fields, "--from", parent, "--recipe", recipe, "--runs", tmp_path / "runs")
     wait_for(lambda: any("0001" in name for name in kept_epochs(tmp_path / "runs")), process)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate()
@@ -112,7 +119,7 @@ def test_ctrl_c_ends_after_the_epoch_and_leaves_a_run_that_exports(tmp_path: Pat
     assert record.score is not None and record.score >= max(row["score"] for row in rows) - 1e-4
     assert not kept_epochs(tmp_path / "runs")
     child = exported(run, tmp_path / "child.zip")
-    assert child.manifest.provenance.ancestry[-1] == read_bundle(STARTER).sha256
+    assert child.manifest.provenance.ancestry[-1] == read_bundle(parent).sha256
 
 
 def test_a_killed_run_goes_on_to_the_same_history(undisturbed: RunFolder, resumed: tuple[RunFolder, str]) -> None:
@@ -138,9 +145,17 @@ def test_tensorboard_shows_each_epoch_of_a_resumed_run_once(resumed: tuple[RunFo
     assert [value for _, value in shown["waiting_share"]] == pytest.approx(shares, abs=1e-4)
 
 
-def test_a_finished_run_is_not_resumed(fields: Path, undisturbed: RunFolder) -> None:
+def test_a_run_that_broke_off_after_its_training_goes_on_with_its_bundle(
+    fields: Path, undisturbed: RunFolder, tmp_path: Path
+) -> None:
     text = refused("fit", fields, "--resume", undisturbed.path)
-    assert text == f"error: the run {undisturbed.path} is finished: there is nothing to go on from"
+    assert text == f"error: the run {undisturbed.path} is trained: `-o NAME.zip` goes on with its bundle"
+    assert "is a folder; name the file" in refused("fit", fields, "--weights", "none", "-o", tmp_path, exit_code=2)
+    before = undisturbed.weights.read_bytes()
+    code, output = ended("fit", fields, "--resume", undisturbed.path, "-o", tmp_path / "late.zip")
+    assert code == 0, output
+    assert f"run {undisturbed.path} is trained: on with its bundle" in output
+    assert read_bundle(tmp_path / "late.zip").manifest.name == "late" and undisturbed.weights.read_bytes() == before
 
 
 def test_a_run_is_resumed_on_its_own_data_only(tmp_path: Path, cut_off: Path) -> None:
@@ -206,14 +221,17 @@ def test_a_disk_that_was_full_from_the_start_gets_a_sentence(tmp_path: Path, fie
     assert "epoch-0001.weights.h5 cannot be written (File too large); make room" in output
 
 
-def test_a_loss_that_is_no_longer_finite_leaves_the_best_weights_usable(tmp_path: Path, fields: Path) -> None:
+def test_weights_that_the_last_step_of_an_epoch_ruins_leave_the_best_ones_usable(
+    tmp_path: Path, fields: Path, parent: Path
+) -> None:
+    """Each epoch has one step, whose loss is that of the weights before it: the loss never shows the ruin."""
     hot = tmp_path / "hot.toml"
-    hot.write_text(GENTLE.replace("1e-6", "1e30"))
-    text = refused("fit", fields, "--from", STARTER, "--recipe", hot, "--runs", tmp_path / "runs")
+    hot.write_text(TINY.replace("3e-3", "1e30").replace("steps_per_epoch = 6", "steps_per_epoch = 1"))
+    text = refused("fit", fields, "--from", parent, "--recipe", hot, "--runs", tmp_path / "runs")
     run = only_run(tmp_path / "runs")
-    assert text.startswith("error: the loss was no longer finite in epoch 1, step ")
+    assert text.startswith("error: the loss was no longer finite in epoch 1, step 1; ")
     assert f"the best weights so far are in {run.weights}" in text
-    child, parent = exported(run, tmp_path / "child.zip"), read_bundle(STARTER)
+    bundles = exported(run, tmp_path / "child.zip"), read_bundle(parent)
     tiles = np.random.default_rng(0).integers(0, 256, (1, 128, 160, 3), np.uint8)
-    answers = [open_engine(bundle, "onnxruntime")(tiles) for bundle in (child, parent)]
+    answers = [open_engine(bundle, "onnxruntime")(tiles) for bundle in bundles]
     assert answers[0] == pytest.approx(answers[1], abs=0.05)  # weights went through float16 twice

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from comparisons import fabricated, made_ledger, setting, speed, task
+from networks import tiny_onnx
 
 from station.contract.bundle import MODEL_CARD, read_bundle
 from station.demo.smear import SmearRecipe, paint
 from trainer.cli import main
+from trainer.conversion import ConversionError
 from trainer.datasets import open_datasets
 from trainer.datasets.samples import data_digest
 from trainer.ledger import Ledger, Request, Setting
@@ -54,6 +59,16 @@ def test_the_pick_and_its_reason_stand_in_the_ledger(tmp_path: Path) -> None:
         assert one.reason in result.output
         assert one.backbone in one.reason and one.loss in one.reason
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]  # nothing was trained
+
+
+def test_a_comparison_that_is_not_at_its_end_is_told(tmp_path: Path) -> None:
+    comparison = setting()
+    made_ledger(tmp_path, comparison).close()
+    assert "folds" not in pick(tmp_path, "--on", "accuracy").output
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger, ledger:
+        for table in ("pictures", "epochs", "outcomes"):
+            ledger.execute(f"DELETE FROM {table} WHERE fold = 3")
+    assert "; tested on 2 of 3 folds" in pick(tmp_path, "--on", "accuracy").output
 
 
 def test_without_a_comparison_there_is_nothing_to_pick(tmp_path: Path) -> None:
@@ -149,6 +164,22 @@ def test_encoders_are_timed_in_turns_and_by_their_quickest_round() -> None:
     assert second.milliseconds == pytest.approx(1000 - timed + 3, abs=2)  # the middle of the last round
     assert told == [(step, len(told)) for step in range(1, len(told) + 1)]
     assert first.parameters != second.parameters
+
+
+def test_an_encoder_that_cannot_be_converted_is_named_and_the_others_are_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def converted(model: Any) -> bytes:
+        if model.name == "mobilenet_v2":
+            raise ConversionError("it has an unknown layer")
+        return tiny_onnx()
+
+    told: list[str] = []
+    monkeypatch.setattr("trainer.speed.to_onnx", converted)
+    names = ("mobilenet_v2", "unet")
+    timed = measure_all(names, TINY, (70, 50), itertools.count().__next__, lambda *_: None, told.append)
+    assert [one.backbone for one in timed] == ["unet"]
+    assert told == ["mobilenet_v2: it has an unknown layer"]
 
 
 def test_the_picked_network_is_trained_on_all_pictures_and_exported_with_the_reason(tmp_path: Path) -> None:

@@ -234,11 +234,14 @@ def test_what_cannot_be_quantised_is_refused_with_the_reason(bundle: Bundle) -> 
 @pytest.mark.parametrize("name", ["unet", "resnet18"])
 def test_other_encoders_answer_alike_in_every_precision(name: str) -> None:
     """Untrained: one normalises before its convolutions, the other pads by itself and adds."""
+    import keras
+
     from trainer.backbones import backbone
     from trainer.conversion import to_onnx
     from trainer.export import one_network
     from trainer.unet import build
 
+    keras.utils.set_random_seed(5)
     row = backbone(name)
     plain = one_network(record_of(name).manifest("candidate", (), row.stride), to_onnx(build(row)))
     network, tile = plain.network("float32"), discs(128, 160, [(60, 60, 30, 17)])

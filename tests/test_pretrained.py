@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SHARED
+from conftest import LONG, SHARED
 from unets import answered, every_backbone, noise
 
 from trainer.backbones import BACKBONES, WeightsError, backbone, weights_file
@@ -101,7 +101,7 @@ def test_the_encoder_starts_from_the_weights_of_the_file() -> None:
             assert all(np.array_equal(a, b) for a, b in zip(loaded, layer.get_weights(), strict=True))
 
 
-@pytest.mark.parametrize("name", ["resnet50", "resnet152", "vgg16"])
+@pytest.mark.parametrize("name", ["resnet50", pytest.param("resnet152", marks=LONG), "vgg16"])
 def test_a_network_that_was_trained_on_bgr_answers_alike_for_rgb(tmp_path: Path, name: str) -> None:
     import keras
 

@@ -22,7 +22,8 @@ from trainer.average import average
 from trainer.card import model_card
 from trainer.cli import main
 from trainer.datasets import open_dataset
-from trainer.datasets.samples import data_digest, joined_by_content
+from trainer.datasets.division import joined_by_content
+from trainer.datasets.samples import data_digest
 from trainer.runs import Checkpoint, RunFolder
 
 pytestmark = [
@@ -33,10 +34,10 @@ pytestmark = [
 TINY = """
 name = "tiny"
 backbone = "unet"
-cell_diameter_px = 32
-crop_px = 64
+cell_diameter_px = 16
+crop_px = 32
 batch = 4
-steps_per_epoch = 16
+steps_per_epoch = 32
 epochs = 3
 learning_rate = 3e-3
 held_out = 0.25
@@ -112,7 +113,8 @@ def run_in(home: Path) -> RunFolder:
 def test_a_model_that_is_not_worse_is_offered_with_its_command(
     old: Path, data: Path, tests: Path, tmp_path: Path
 ) -> None:
-    gentle = TINY.replace("3e-3", "1e-9").replace("epoch = 16", "epoch = 1").replace("bn_batches = 6", "bn_batches = 0")
+    gentle = TINY.replace("3e-3", "1e-9").replace("epoch = 32", "epoch = 1").replace("bn_batches = 6", "bn_batches = 0")
+    gentle += "bn_momentum = 0.999999\n"  # its statistics stay as they were, too
     result = retrained(old, data, tmp_path, gentle, "--epochs", 1, "--test", tests, "--cell-diameter", 50)
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-1] == f"station model install {tmp_path / 'new.zip'}"
@@ -216,6 +218,16 @@ def test_a_neighbour_of_what_is_trained_on_is_refused_too(bare: Path, tmp_path: 
     assert f"{aside / 'images' / '5.png'} is of the group 'mine/slide 2' like {training / 'images' / '1.png'}" in text
 
 
+def test_a_slide_of_one_name_in_both_folders_is_told(bare: Path, tmp_path: Path) -> None:
+    training, aside = (painted(tmp_path / name, range(first, first + 4)) for name, first in (("mine", 0), ("test", 4)))
+    (training / "groups.csv").write_text("id,group\n0,S-17\n1,slide 2\n2,slide 3\n3,slide 4\n")
+    (aside / "groups.csv").write_text("id,group\n4,slide 5\n5,S-17\n6,\n7,\n")
+    told = retrained(bare, training, tmp_path, TINY, "--test", aside)
+    assert (
+        "both have a group 'S-17' (of 1 such names): if that is one slide, the verdict is worth nothing" in told.output
+    )
+
+
 def test_with_a_table_the_val_rows_are_the_test(bare: Path, data: Path, tmp_path: Path) -> None:
     rows = "".join(f"fields,{i}.png,{'val' if i > 5 else 'train'},{i // 3}\n" for i in range(8))
     (tmp_path / "splits.csv").write_text(f"dataset,image,role,group\n{rows}")
@@ -233,7 +245,9 @@ def test_what_makes_no_sense_is_refused_before_any_work(bare: Path, data: Path, 
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_that_goes_on_meets_the_model_that_it_began_from(bare: Path, data: Path, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_meets_the_model_that_it_began_from(
+    bare: Path, data: Path, tests: Path, tmp_path: Path
+) -> None:
     run = RunFolder(tmp_path / "runs" / "run")
     run.path.mkdir(parents=True)
     digest = data_digest(joined_by_content(open_dataset(data)))
@@ -243,6 +257,9 @@ def test_a_run_that_goes_on_meets_the_model_that_it_began_from(bare: Path, data:
     assert "was begun from the model aaaaaaaaaaaa: name its bundle with --from" in sentence(trainer(*told))
     text = sentence(trainer(*told, "--from", bare))
     assert text == f"error: the run {run.path} was not begun --from the model tiny ({tiny_bundle().sha256[:12]})"
+    assert "leave --cell-diameter away" in sentence(trainer(*told, "--cell-diameter", 50), exit_code=2)
+    diameters = ("--test", tests, "--cell-diameter", "aside=50")  # that of the test pictures no run knows
+    assert "was not begun --from" in sentence(trainer(*told, "--from", bare, *diameters))
 
 
 def test_a_run_does_not_go_on_with_other_groups(data: Path, tmp_path: Path) -> None:

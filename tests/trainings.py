@@ -21,8 +21,8 @@ from trainer.runs import RunFolder
 TINY = """
 name = "tiny"
 backbone = "unet"
-cell_diameter_px = 32
-crop_px = 64
+cell_diameter_px = 16
+crop_px = 32
 batch = 2
 steps_per_epoch = 6
 epochs = 4
@@ -34,7 +34,11 @@ bn_batches = 4
 """
 STARTER = ROOT / "station" / "models" / "starter.zip"
 # For `--from STARTER`: steps that hardly move it, so that what comes out passes the gates of an export.
-GENTLE = TINY.replace("3e-3", "1e-6").replace('backbone = "unet"\n', "").replace("= 32\n", "= 64\n")
+GENTLE = (
+    TINY.replace("3e-3", "1e-6")
+    .replace('backbone = "unet"\n', "")
+    .replace("diameter_px = 16\ncrop_px = 32\n", "diameter_px = 64\ncrop_px = 64\n")
+)
 PATIENCE_SECONDS = 300.0  # far more than an epoch takes on a busy machine
 
 

@@ -83,17 +83,23 @@ on painted fields from which no range was taken.
 |---|---|---|---|---|---|---|
 {{rows}}
 """
+_ROWS_FROM = len(_PRECISIONS.partition("{rows}")[0].removeprefix(_PRECISIONS_HEADING).splitlines())
 
 
 def with_precision_rows(card: str, rows: Sequence[PrecisionRow]) -> str:
-    """The card with the section of other precisions at its end, in the place of one that it had."""
-    before, _, _ = card.partition(_PRECISIONS_HEADING)
+    """The card with these rows in the section of other precisions at its end, instead of those of the same name."""
+    before, _, section = card.partition(_PRECISIONS_HEADING)
     if not rows:
         return card
+    made = {row.precision for row in rows}
+    kept = [line for line in section.splitlines()[_ROWS_FROM:] if line.startswith("| ") and line.split()[1] not in made]
     lines = [
-        f"| {r.precision} | {r.megabytes:.1f} | {r.golden_dice:.4f} | {r.fields} | {r.mean_dice:.4f} "
-        f"| {r.least_dice:.4f} | {r.counted_otherwise} |"
-        for r in rows
+        *kept,
+        *(
+            f"| {r.precision} | {r.megabytes:.1f} | {r.golden_dice:.4f} | {r.fields} | {r.mean_dice:.4f} "
+            f"| {r.least_dice:.4f} | {r.counted_otherwise} |"
+            for r in rows
+        ),
     ]
     return f"{before.rstrip()}\n\n{_PRECISIONS.format(rows=chr(10).join(lines))}"
 

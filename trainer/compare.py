@@ -22,6 +22,7 @@ from trainer.results import home
 from trainer.runs import RunError, RunFolder
 from trainer.start import Encoder
 from trainer.task import Order, Outcome, Paused, Task
+from trainer.training import sources_of
 from trainer.workers import Workers
 
 AVAILABLE = "available"  # ImageNet weights where their file is there, random values elsewhere
@@ -73,7 +74,18 @@ def arrange(plan: Plan) -> Arrangement:
     wanted = plan.only_folds or len(folds)
     if wanted > len(folds):
         raise DataError(f"there are {len(folds)} folds, not {wanted}")
+    for number, fold in enumerate(folds[:wanted], start=1):
+        _demand_trainable(plan, number, fold)
     return Arrangement(_tasks(plan, starts, wanted), tuple(folds))
+
+
+def _demand_trainable(plan: Plan, number: int, fold: Fold) -> None:
+    for seed in range(plan.seeds):
+        try:
+            sources_of(plan.recipe, fold.training, plan.diameters, seed)
+        except DataError as cause:
+            tested = ", ".join(sorted({sample.dataset for sample in fold.test}))
+            raise DataError(f"fold {number}, which is tested on {tested}, cannot be trained: {cause}") from cause
 
 
 def setting_of(plan: Plan, arrangement: Arrangement, request: Request, now: str) -> Setting:

@@ -106,8 +106,8 @@ def region_score(matrix: NDArray[np.int64], region: str) -> RegionScore:
     missed = int(matrix[np.ix_(inside, ~inside)].sum())
     rest = int(matrix[np.ix_(~inside, ~inside)].sum())
     return RegionScore(
-        precision=_ratio(hit, hit + false),
-        sensitivity=_ratio(hit, hit + missed),
+        precision=_share(hit, false, missed),
+        sensitivity=_share(hit, missed, false),
         specificity=_ratio(rest, rest + false),
         dice=_ratio(2 * hit, 2 * hit + false + missed),
         iou=_ratio(hit, hit + false + missed),
@@ -163,3 +163,8 @@ def selection_score(scores: Sequence[ImageScore]) -> float:
 
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else 1.0
+
+
+def _share(hit: int, beside: int, other: int) -> float:
+    """hit / (hit + beside). Of nothing it is 1, unless the `other` error was made."""
+    return hit / (hit + beside) if hit + beside else float(not other)

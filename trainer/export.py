@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -35,10 +34,12 @@ from station.engines import open_engine
 from trainer.backbones import backbone
 from trainer.card import PrecisionRow, model_card, with_precision_rows
 from trainer.conversion import to_onnx, with_float16_weights
-from trainer.fit import keras_network
 from trainer.precisions import ADDING, Precision, PrecisionError, painted_fields
-from trainer.runs import RunFolder, RunRecord
+from trainer.runs import RunFolder, RunRecord, temporary_folder
 from trainer.unet import build
+from trainer.validation import keras_network
+
+WeightsPrecision: TypeAlias = Literal["float16", "float32"]  # of weights to retrain from
 
 PARITY_SIZES = ((256, 256), (192, 320), (416, 544))
 MAX_DIFFERENCE = 1e-4
@@ -91,7 +92,7 @@ def export_run(
     draft = record.manifest(name, (), row.stride)
     pictures = painted_golden()
     stored, difference, storage = _gated(model, draft, pictures)
-    bundle = with_golden(with_weights(one_network(draft, stored), float16_weights(model, record)), pictures)
+    bundle = with_golden(with_weights(one_network(draft, stored), *kept_weights(model, record)), pictures)
     files = dict(bundle.files) | {MODEL_CARD: model_card(record, bundle.manifest).encode()}
     bundle = bundle_of(bundle.manifest, files)
     prove(bundle, open_engine(bundle, REFERENCE))
@@ -179,22 +180,37 @@ def storage_dice(manifest: Manifest, exact: Network, stored: Network, pictures: 
     return least
 
 
-def float16_weights(model: Any, record: RunRecord) -> bytes:
-    """`weights.keras`: the same network under float16, half the size; `trainer fit --from` widens it again."""
+def kept_weights(model: Any, record: RunRecord) -> tuple[bytes, WeightsPrecision]:
+    """`weights.keras`: the same network under float16, half the size; `trainer fit --from` widens it again.
+
+    Under float32 where a value is too large: VGG has no batch normalisation, and the variances of what it hands on
+    pass 65,504. Raises ExportError where one is not finite.
+    """
     import keras
 
-    if not all(np.isfinite(weight.astype(np.float16)).all() for weight in model.get_weights()):
-        raise ExportError("a weight is too large for float16, or not finite; train with a lower learning rate")
+    weights = model.get_weights()
+    if not all(np.isfinite(weight).all() for weight in weights):
+        raise ExportError("a weight is not finite; train with a lower learning rate")
+    if not all(_fits_float16(weight) for weight in weights):
+        return _saved(model), "float32"
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float16")
     try:
         half = build(backbone(record.recipe.backbone))
     finally:
         keras.config.set_dtype_policy(before)
-    half.set_weights(model.get_weights())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / WEIGHTS_FILE
-        half.save(path)
+    half.set_weights(weights)
+    return _saved(half), "float16"
+
+
+def _fits_float16(weight: NDArray[np.float32]) -> bool:
+    return bool((np.abs(weight) <= np.finfo(np.float16).max).all())
+
+
+def _saved(model: Any) -> bytes:
+    with temporary_folder() as folder:
+        path = folder / WEIGHTS_FILE
+        model.save(path)
         return path.read_bytes()
 
 
@@ -211,9 +227,9 @@ def one_network(manifest: Manifest, onnx_bytes: bytes) -> Bundle:
     return bundle_of(manifest.model_copy(update={"networks": (network,)}), {NETWORK_FILE: onnx_bytes})
 
 
-def with_weights(bundle: Bundle, weights: bytes) -> Bundle:
+def with_weights(bundle: Bundle, weights: bytes, precision: WeightsPrecision) -> Bundle:
     """The bundle with the weights to retrain from."""
-    entry = NetworkFile(file=WEIGHTS_FILE, precision="float16", sha256=sha256_of(weights))
+    entry = NetworkFile(file=WEIGHTS_FILE, precision=precision, sha256=sha256_of(weights))
     manifest = bundle.manifest.model_copy(update={"weights": entry})
     return bundle_of(manifest, dict(bundle.files) | {WEIGHTS_FILE: weights})
 

@@ -14,22 +14,21 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.analysis import Network
-from station.contract.errors import StationError
+from station.contract.errors import NotFinite, StationError
 from station.contract.manifest import Manifest
 from trainer.ahead import Waited, ahead, reach
-from trainer.backbones import backbone
 from trainer.curve import curve
-from trainer.datasets.samples import Sample, hold_out
+from trainer.datasets.division import hold_out
+from trainer.datasets.samples import Sample
 from trainer.device import has_gpu, jit_compile
-from trainer.elsewhere import COMPOSED, composed, elsewhere, named_elsewhere
-from trainer.evaluate import ImageScore, by_dataset, score_images, selection_score, summary, told
+from trainer.evaluate import ImageScore, score_images, selection_score, told
 from trainer.events import event_log
 from trainer.feed import Batch, Pool, batch, batch_bytes, class_weights, pools
 from trainer.losses import loss
 from trainer.recipe import ClassWeights, Recipe
 from trainer.runs import Checkpoint, RunFolder, RunRecord, save_weights, write_text, write_whole
 from trainer.unet import batch_normalisations, encoder_layers
+from trainer.validation import candidate, figures, held_out_of, keras_network
 
 Batches: TypeAlias = Iterator[Waited[Batch]]
 
@@ -75,7 +74,7 @@ def train(model: Any, session: Session, watcher: Watcher, stop: Callable[[], boo
     end the batch normalisation statistics are estimated anew and kept if the score is not worse (MobileNet's own
     momentum of 0.999 lags hundreds of steps behind). `stop` is asked after each epoch: True ends the training there;
     where it raises, the run can be taken up again.
-    Raises TrainingError when the loss is no longer finite, RunError when the folder cannot be written.
+    Raises TrainingError when loss or weights are no longer finite, RunError when the folder cannot be written.
     """
     recipe, folder = session.recipe, session.folder
     for layer in batch_normalisations(model):
@@ -85,7 +84,7 @@ def train(model: Any, session: Session, watcher: Watcher, stop: Callable[[], boo
         while state.epochs < recipe.epochs and state.epochs - state.best_epoch < recipe.patience:
             if state.epochs in (0, recipe.frozen_epochs):
                 _compile(model, session, frozen=state.epochs < recipe.frozen_epochs)
-            row = _epoch(model, session, state, batches, watcher) | _figures(validate(model, session))
+            row = _epoch(model, session, state, batches, watcher) | figures(_validated(model, session, state))
             log(row)  # before the epoch is kept: of an epoch that is done again, TensorBoard drops the older row
             state = state.after(row)
             _keep(model, session, state)
@@ -112,48 +111,14 @@ def prepare(
         pools=pools(training, diameters, recipe, record.seed, tick),
         held_out=held_out,
         diameters=known,
-        manifest=_candidate(record),
+        manifest=candidate(record),
         folder=folder,
     )
-
-
-def held_out_of(
-    samples: Sequence[Sample], diameters: dict[str, float], record: RunRecord
-) -> tuple[list[Sample], dict[str, float]]:
-    """What the epochs of a run are chosen by, and the cell diameter (px) of each of its data sets."""
-    recipe = record.recipe
-    _, held_out = hold_out(samples, recipe.held_out, record.seed)
-    others = [*elsewhere(held_out, diameters, recipe)] if recipe.held_out_elsewhere else []
-    known = {named_elsewhere(name): px for name, px in diameters.items()} | {COMPOSED: recipe.cell_diameter_px}
-    return [*held_out, *others, *composed(held_out, diameters, recipe)], diameters | known
-
-
-def held_out_session(samples: Sequence[Sample], record: RunRecord) -> Callable[[Any], list[ImageScore]]:
-    """Scores a Keras model on what the epochs of a run were chosen by, its pictures read anew each time."""
-    diameters = {name: source.cell_diameter_px for name, source in record.sources.items()}
-    held_out, known = held_out_of(samples, diameters, record)
-    manifest = _candidate(record)
-    return lambda model: list(score_images(held_out, told(known), manifest, keras_network(model)))
-
-
-def _candidate(record: RunRecord) -> Manifest:
-    return record.manifest("candidate", (), backbone(record.recipe.backbone).stride)
 
 
 def validate(model: Any, session: Session) -> list[ImageScore]:
     """The held-out images through the station's own contract, scale told by the training masks."""
     return list(score_images(session.held_out, told(session.diameters), session.manifest, keras_network(model)))
-
-
-def keras_network(model: Any) -> Network:
-    """A Keras model as the contract's Network, in inference mode."""
-    from keras import ops
-
-    def network(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answer = model(ops.convert_to_tensor(tiles.astype(np.float32)), training=False)
-        return np.asarray(ops.convert_to_numpy(answer), np.float32)
-
-    return network
 
 
 def compile_model(model: Any, recipe: Recipe, weights: ClassWeights | None) -> None:
@@ -249,13 +214,12 @@ def _epoch(model: Any, session: Session, state: Checkpoint, batches: Batches, wa
     }
 
 
-def _figures(scores: Sequence[ImageScore]) -> dict[str, float]:
-    """What the held-out pictures say of an epoch: the score, and Dice of each data set."""
-    figures = {"score": selection_score(scores)}
-    for name, own in by_dataset(scores).items():
-        dice = summary(own)
-        figures |= {f"{region}/{name}": dice[region] for region in ("dice_nucleus", "dice_cell")}
-    return figures
+def _validated(model: Any, session: Session, state: Checkpoint) -> list[ImageScore]:
+    """As `validate`. Weights that the last step of an epoch ruined are in no loss: only what they answer shows it."""
+    try:
+        return validate(model, session)
+    except NotFinite as cause:
+        raise _diverged(model, session, state, session.recipe.steps_per_epoch - 1) from cause
 
 
 def _set_generators(model: Any, seed: int, steps: int) -> None:
@@ -299,9 +263,18 @@ def _with_new_statistics(model: Any, session: Session, state: Checkpoint) -> Tra
         _set_generators(model, session.seed, recipe.epochs * recipe.steps_per_epoch)
         with ahead(make, range(recipe.bn_batches), reach(batch_bytes(recipe))) as fresh:
             reestimate_statistics(model, (images for (images, _), _ in fresh))
-    scores = validate(model, session)
-    if selection_score(scores) < state.best:
+    scores = _unless_worse(model, session, state)
+    if scores is None:
         _load_best(model, session, state)
         scores = validate(model, session)
     write_whole(session.folder.weights, lambda path: save_weights(model, path))
     return Trained(state.best_epoch, selection_score(scores), tuple(scores), state.history)
+
+
+def _unless_worse(model: Any, session: Session, state: Checkpoint) -> list[ImageScore] | None:
+    """How the new statistics score; None where they are worse than the best epoch, or give no numbers at all."""
+    try:
+        scores = validate(model, session)
+    except NotFinite:
+        return None
+    return None if selection_score(scores) < state.best else scores

@@ -41,7 +41,13 @@ def group_folds(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Fo
     divide = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a kind with fewer pictures than folds; judged below
-        divided = list(divide.split(ordered, kinds, groups_of))
+        try:
+            divided = list(divide.split(ordered, kinds, groups_of))
+        except ValueError as cause:  # where no kind has as many pictures as there are folds
+            raise DataError(
+                f"{len(ordered)} pictures, of {len(set(kinds))} kinds (each data set, and its fields without a cell), "
+                f"cannot be divided into {count} folds; use fewer --folds, or more pictures"
+            ) from cause
     folds = [Fold(tuple(ordered[i] for i in training), tuple(ordered[i] for i in test)) for training, test in divided]
     for number, fold in enumerate(folds, start=1):
         demand_classes(fold.training, f"the training part of fold {number}", _FEWER_FOLDS)

@@ -87,6 +87,7 @@ def divided(samples: Sequence[Sample], splits: Path) -> tuple[list[Sample], list
     roles: dict[str, dict[str, Path]] = {}
     for sample in samples:
         role, group = places.get((sample.dataset, sample.image.name), ("", sample.group))
+        group = group or sample.group  # as in training: a row without a group leaves the picture its own
         placed.append(replace(sample, group=group))
         if role:
             roles.setdefault(group, {})[role] = sample.image

@@ -138,8 +138,8 @@ def _trained(folder: RunFolder) -> tuple[Manifest, Network]:
         raise OverlayError(f"the trained weights {folder.weights} are not on this machine")
     if find_spec("keras") is None:
         raise OverlayError("this needs keras: pip install 'wbc-station[train]'")
-    from trainer.fit import keras_network
     from trainer.unet import build
+    from trainer.validation import keras_network
 
     record = folder.load()
     row = backbone(record.recipe.backbone)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -17,6 +16,7 @@ from station.contract.imaging import RGB
 from station.contract.manifest import NetworkFile
 from station.demo.smear import paint, random_recipe
 from station.engines import REFERENCE, open_engine
+from trainer.runs import temporary_folder
 
 Precision: TypeAlias = Literal["int8", "float16"]
 # A bundle with one network more, that network on this machine, and how the golden pictures came out on it.
@@ -128,8 +128,8 @@ def to_int8(onnx_bytes: bytes, tiles: Iterable[RGB], float_convolutions: int) ->
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+    with temporary_folder() as folder:
+        source, target = folder / "float32.onnx", folder / "int8.onnx"
         network = _plain(onnx_bytes)
         _fill_channels(network.graph)
         quantize_static(

@@ -7,6 +7,7 @@ import fcntl
 import io
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -216,6 +217,18 @@ def refused(path: Path) -> Iterator[None]:
         yield
     except OSError as cause:
         raise RunError(f"{path} cannot be written ({_reason(cause)}); make room, then start again") from cause
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for what a library only writes to files. Raises RunError where there is none, or no room in it."""
+    place = "the folder for temporary files"
+    try:
+        place = tempfile.gettempdir()
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            yield Path(folder)
+    except OSError as cause:
+        raise RunError(f"{place} cannot be written ({_reason(cause)}); make room, or set TMPDIR") from cause
 
 
 def _reason(cause: OSError | ValidationError) -> str:

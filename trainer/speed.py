@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.contract.bundle import bundle_of, sha256_of
+from station.contract.errors import EngineError
 from station.contract.imaging import frame_for
 from station.contract.manifest import Manifest, NetworkFile, Provenance
 from station.engines import Engine, open_engine
 from trainer.backbones import backbone
-from trainer.conversion import to_onnx
+from trainer.conversion import ConversionError, to_onnx
 from trainer.datasets.samples import Sample
 from trainer.ledger import Speed
 from trainer.recipe import Recipe
@@ -50,10 +51,12 @@ def measure_all(
     size: tuple[int, int],
     now: Callable[[], float],
     tick: Callable[[int, int], None],
+    skipped: Callable[[str], None] = lambda _: None,
 ) -> list[Speed]:
     """Time the networks of encoders on one picture of `size` (width, height at network scale, px), batch 1.
 
-    `now` is a clock in seconds; `tick` is told how many steps are done, of how many. All engines are open at a time.
+    `now` is a clock in seconds; `tick` is told how many steps are done, of how many; `skipped` hears of an encoder
+    whose network cannot be made, and why: the others are timed without it. All engines are open at a time.
     The network alone: decoding, scaling and separation cost the same for every encoder.
     """
     steps = iter(range(1, len(names) * (1 + _ROUNDS) + 1))
@@ -63,7 +66,10 @@ def measure_all(
 
     ready, medians = [], {name: list[float]() for name in names}
     for name in names:
-        ready.append(_candidate(name, recipe, size))
+        try:
+            ready.append(_candidate(name, recipe, size))
+        except (ConversionError, EngineError) as cause:
+            skipped(f"{name}: {cause}")
         done()
     for _ in range(_ROUNDS):
         for one in ready:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ import numpy as np
 
 from station.contract.bundle import Bundle, read_bundle
 from trainer.backbones import WeightsError, backbone, weights_file
+from trainer.runs import temporary_folder
 from trainer.unet import load_encoder
 
 
@@ -105,8 +105,8 @@ class Descendant:
 
         entry = self.bundle.manifest.weights
         assert entry is not None  # `check` came first
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(entry.file).name
+        with temporary_folder() as folder:
+            path = folder / Path(entry.file).name
             path.write_bytes(self.bundle.files[entry.file])
             try:
                 kept = keras.models.load_model(path, compile=False)

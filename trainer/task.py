@@ -194,9 +194,10 @@ def _listen(line: int, stop: threading.Event) -> None:
 
 
 def _train(order: Order, stop: Callable[[], bool]) -> Outcome:
-    from trainer.fit import keras_network, prepare, train
+    from trainer.fit import prepare, train
     from trainer.start import Encoder
     from trainer.training import finish, new_model, new_record, sources_of
+    from trainer.validation import keras_network
 
     folder, start, samples = RunFolder(order.folder), Encoder(order.task.start, order.weights_dir), order.fold.training
     sources = sources_of(order.recipe, samples, order.diameters, order.task.seed)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.backbones import backbone
-from trainer.datasets.samples import Sample, data_digest, demand_classes, grouped, hold_out
+from trainer.datasets.division import hold_out
+from trainer.datasets.samples import Sample, data_digest, demand_classes, grouped
 from trainer.device import has_gpu, numbers_in, precision
 from trainer.evaluate import by_dataset, summary
 from trainer.fit import Trained
@@ -40,11 +41,16 @@ def begin(
 
 
 def resume(folder: RunFolder, samples: Sequence[Sample]) -> RunRecord:
-    """The record of a run that was cut off. Raises RunError where it cannot go on, or not on these pictures."""
+    """The record of a run that was cut off, perhaps after its training: then it has a score.
+
+    Raises RunError where it cannot go on, or not on these pictures.
+    """
     record = folder.load()
-    if folder.checkpoint() is None:
-        state = "is finished" if record.score is not None else "was cut off before its first epoch ended"
-        raise RunError(f"the run {folder.path} {state}: there is nothing to go on from")
+    if folder.checkpoint() is None and record.score is None:
+        raise RunError(
+            f"the run {folder.path} was cut off before its first epoch ended: there is nothing to go on from; start a "
+            "new one"
+        )
     _demand_data(folder, record, samples)
     return record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -122,6 +123,7 @@ class RayCluster:
             import ray
         except ImportError as cause:
             raise WorkerError("--ray needs the extra ray: pip install 'wbc-station[train,ray]'") from cause
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that it starts would report to its makers
         try:
             ray.init(
                 address=None if address == "local" else address,

@@ -34,12 +34,12 @@ def command(
     """
     need(*TRAINING)
     from trainer.average import SHARES, averages, keep, trained_weights
-    from trainer.datasets.samples import joined_by_content
+    from trainer.datasets.division import joined_by_content
     from trainer.display import averages_table, progress, show
-    from trainer.fit import held_out_session
     from trainer.runs import open_run
     from trainer.start import descendant
     from trainer.training import demand_same, new_model
+    from trainer.validation import held_out_session
 
     folder, champion = open_run(runs, run), descendant(parent)
     record = folder.load()

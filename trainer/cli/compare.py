@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -104,7 +105,7 @@ def command(
         raise click.UsageError("--leave-one-set-out makes a fold of each data set: leave --folds away")
     from trainer.backbones import BACKBONES
     from trainer.compare import Plan, arrange, compare, setting_of
-    from trainer.datasets.samples import joined_by_content
+    from trainer.datasets.division import joined_by_content
     from trainer.display import ComparisonBar
     from trainer.ledger import LEDGER_FILE, Ledger, Request
     from trainer.losses import LOSSES
@@ -144,8 +145,9 @@ def command(
     finally:
         workers.close()
     console.print(f"comparison {setting.id}: {len(outcomes)} of {watcher.total} trainings are in {runs / LEDGER_FILE}")
-    if len(outcomes) == watcher.total:
-        _measure_speeds(plan, setting, ledger, console)
+    if not watcher.left:
+        trained = {outcome.task.backbone for outcome in outcomes}
+        _measure_speeds(plan, [name for name in plan.backbones if name in trained], setting, ledger, console)
     _show(setting, ledger, runs, plan, stopped=bool(watcher.left))
     if len(outcomes) < watcher.total:
         raise ComparisonIncomplete(
@@ -165,29 +167,28 @@ def _show(setting: Setting, ledger: Ledger, runs: Path, plan: Plan, *, stopped: 
         write_page(results, runs, home(runs, setting) / PAGE_FILE, plan.samples)
 
 
-def _measure_speeds(plan: Plan, setting: Setting, ledger: Ledger, console: Console) -> None:
-    """All encoders of the plan in one go, where one was not measured on this machine: after the trainings."""
-    from trainer.conversion import ConversionError
+def _measure_speeds(plan: Plan, names: Sequence[str], setting: Setting, ledger: Ledger, console: Console) -> None:
+    """These encoders in one go, where one was not measured on this machine: after the trainings.
+
+    One whose trainings all failed is none of them, and must not keep the others without a latency.
+    """
     from trainer.display import progress
     from trainer.speed import machine, measure_all, typical_size
 
     known = {name for name, speed in ledger.speeds(setting.id).items() if speed.machine == machine()}
-    if known >= set(plan.backbones):
+    if known >= set(names):
         return
     size = typical_size(plan.samples, plan.diameters, plan.recipe)
     with progress(console) as bar:
         job = bar.add_task("measuring latency", total=None)
-        try:
-            measured = measure_all(
-                plan.backbones,
-                plan.recipe,
-                size,
-                perf_counter,
-                lambda done, steps: bar.update(job, completed=done, total=steps),
-            )
-        except ConversionError as cause:
-            console.print(f"no latency: {cause}", soft_wrap=True)
-            return
+        measured = measure_all(
+            names,
+            plan.recipe,
+            size,
+            perf_counter,
+            lambda done, steps: bar.update(job, completed=done, total=steps),
+            lambda reason: console.print(f"no latency of {reason}", soft_wrap=True),
+        )
     for speed in measured:
         ledger.add_speed(setting.id, speed)
 

@@ -95,13 +95,18 @@ def need(*modules: str) -> None:
         os.environ.setdefault(name, value)
 
 
+def warn(text: str) -> None:
+    """Something that stops no command, and that its user should know."""
+    click.echo(f"warning: {text}", err=True)
+
+
 def samples_of(
     data: Sequence[Path], layout: str | None, splits: Path | None, role: Literal["train", "val"]
 ) -> list[Sample]:
     from trainer.datasets import open_datasets
     from trainer.datasets.samples import in_role
 
-    found = open_datasets(data, layout)
+    found = open_datasets(data, layout, warn)
     return in_role(found, splits, role) if splits else found
 
 
@@ -128,6 +133,8 @@ def model_name(output: Path, name: str | None) -> str:
         raise click.UsageError(f"a model cannot be called '{chosen}': letters, digits, dot, dash and underscore only")
     if not output.absolute().parent.is_dir():
         raise click.UsageError(f"there is no folder {output.absolute().parent} for the bundle")
+    if output.is_dir():
+        raise click.UsageError(f"{output} is a folder; name the file of the bundle, as {output / 'my-model.zip'}")
     return chosen
 
 

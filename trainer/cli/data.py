@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from trainer.cli.context import data_argument, layout_option, splits_option
+from trainer.cli.context import data_argument, layout_option, splits_option, warn
 
 if TYPE_CHECKING:
     from trainer.datasets.pairing import Finding
@@ -89,7 +89,7 @@ def convert(data: tuple[Path, ...], output: Path, layout: str | None) -> None:
     from trainer.display import progress
     from trainer.relayout import relayout
 
-    samples = open_datasets(data, layout)
+    samples = open_datasets(data, layout, warn)
     console = Console(markup=False)
     with progress(console) as bar:
         task = bar.add_task("writing, reading back", total=2 * len(samples))

@@ -45,7 +45,7 @@ def ground_of(
     tests: Sequence[Sample], samples: Sequence[Sample], record: RunRecord, diameters: Mapping[str, float]
 ) -> Ground:
     """Where the model of a run meets the one that it descends from: the test pictures, else those that it held out."""
-    from trainer.datasets.samples import hold_out
+    from trainer.datasets.division import hold_out
 
     known = {name: source.cell_diameter_px for name, source in record.sources.items()}
     if tests:
@@ -76,7 +76,8 @@ def fought(old: Scored, new: Scored, ground: Ground) -> DuelRecord:
     """Show two models side by side; what came out is said later, as the last word."""
     import numpy as np
 
-    from trainer.datasets.samples import data_digest, joined_by_content
+    from trainer.datasets.division import joined_by_content
+    from trainer.datasets.samples import data_digest
     from trainer.display import duel_table, show
     from trainer.duel import SEED, duel, words
     from trainer.evaluate import by_dataset
@@ -99,20 +100,41 @@ def fought(old: Scored, new: Scored, ground: Ground) -> DuelRecord:
 
 def hold_against(champion: Bundle, output: Path, folder: RunFolder, ground: Ground, console: Console) -> DuelRecord:
     """The exported model of a run against an older one; the result goes into the run and onto the model's card."""
-    from station.contract.bundle import read_bundle, write_bundle
-    from trainer.card import with_record
-    from trainer.evaluate import by_dataset, summary
+    from station.contract.bundle import read_bundle
 
     old, new = (scored(bundle, ground, console) for bundle in (champion, read_bundle(output)))
     duel = fought(old, new, ground)
-    record = folder.load()
-    # The network as it is stored may differ in the fourth digit from the one that was trained.
-    sets = by_dataset(new.scores).items()
+    _note(new, output, folder, ground, duel)
+    return duel
+
+
+def score_again(output: Path, samples: Sequence[Sample], folder: RunFolder, console: Console) -> None:
+    """The held-out figures of a bundle that tells cells apart otherwise than the run did when it was scored.
+
+    They go into the run and onto the card; nothing is done where the calibration changed no parameter.
+    """
+    from station.contract.bundle import read_bundle
+    from station.contract.manifest import Separation
+    from trainer.validation import held_out_of
+
+    bundle, record = read_bundle(output), folder.load()
+    if bundle.manifest.separation != Separation():  # by which a training is scored
+        known = {name: source.cell_diameter_px for name, source in record.sources.items()}
+        ground = Ground(*held_out_of(samples, known, record), "held-out")
+        _note(scored(bundle, ground, console), output, folder, ground, record.duel)
+
+
+def _note(new: Scored, output: Path, folder: RunFolder, ground: Ground, duel: DuelRecord | None) -> None:
+    """Figures of the network as it is stored, which may differ in the fourth digit from the one that was trained."""
+    from station.contract.bundle import write_bundle
+    from trainer.card import with_record
+    from trainer.evaluate import by_dataset, summary
+
+    record, sets = folder.load(), by_dataset(new.scores).items()
     figures = {f"{ground.kind} rows of {name}, scale told": summary(own) for name, own in sets}
     record = record.model_copy(update={"metrics": record.metrics | figures, "duel": duel})
     folder.save(record)
     write_bundle(output, with_record(new.bundle, record), compact=True)
-    return duel
 
 
 def end(duel: DuelRecord, bundle: Path, console: Console) -> NoReturn:

@@ -26,7 +26,7 @@ from trainer.cli.context import (
     samples_of,
     splits_option,
 )
-from trainer.cli.duel import end, ground_of, hold_against
+from trainer.cli.duel import end, ground_of, hold_against, score_again
 from trainer.cli.export import export_trained
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def command(
 
     Pictures are divided by group, brought to one cell size and augmented; training stops when whole held-out pictures
     no longer improve. Ctrl-C ends it after the epoch, with the best weights so far; a run that was killed goes on
-    with --resume.
+    with --resume, also where only its bundle is missing.
 
     With --from and -o the new model is held against the old one: on the pictures of --test (with --splits, their val
     rows), none of which may be trained on, else on those that this run held out. The verdict goes into the run and onto
@@ -102,8 +102,9 @@ def command(
         model_name(output, None)
     champion = _champion(parent, weights or weights_dir, test, output)
     from trainer.backbones import IMAGENET
-    from trainer.datasets.samples import joined_by_content
+    from trainer.datasets.division import joined_by_content
     from trainer.recipe import read_recipe
+    from trainer.runs import RunError
     from trainer.start import Encoder
     from trainer.training import begin
 
@@ -114,21 +115,36 @@ def command(
     own_sets = {sample.dataset for sample in samples}
     other_sets = [sample for sample in tests if sample.dataset not in own_sets]
     if resumed:
+        if cell_diameter and not other_sets:
+            raise click.UsageError("--resume goes on as the run was begun: leave --cell-diameter away")
         folder, record, start = _taken_up(resumed, runs, samples, champion, output)
-        diameters = diameters_of(other_sets, ())
+        diameters = diameters_of(other_sets, cell_diameter)  # the run knows those that it is trained on
     else:
         diameters = diameters_of([*samples, *other_sets], cell_diameter)
         start = champion or Encoder(weights or IMAGENET, weights_dir)
         recipe = read_recipe(recipe_name, backbone=backbone or start.backbone, loss=loss, epochs=epochs)
         folder, record = begin(recipe, samples, diameters, runs, seed, start, datetime.now(UTC))
-    train_shown(samples, record, folder, start, console)
+    if record.score is None or folder.checkpoint() is not None:
+        train_shown(samples, record, folder, start, console)
+    elif output:
+        console.print(f"run {folder.path} is trained: on with its bundle", soft_wrap=True)
+    else:
+        raise RunError(f"the run {folder.path} is trained: `-o NAME.zip` goes on with its bundle")
     if output:
-        export_trained(folder, output, console)
-        own = {name: source.cell_diameter_px for name, source in record.sources.items()}
-        calibrate_trained(output, samples, own, champion.bundle if champion else None, console)
+        _handed_on(folder, output, samples, champion, console)
     if output and champion:
         ground = ground_of(tests, samples, record, diameters)
         end(hold_against(champion.bundle, output, folder, ground, console), output, console)
+
+
+def _handed_on(
+    folder: RunFolder, output: Path, samples: Sequence[Sample], champion: Descendant | None, console: Console
+) -> None:
+    """The bundle of a run that was trained, calibrated on the pictures that it was trained on, with its figures."""
+    export_trained(folder, output, console)
+    own = {name: source.cell_diameter_px for name, source in folder.load().sources.items()}
+    calibrate_trained(output, samples, own, champion.bundle if champion else None, console)
+    score_again(output, samples, folder, console)
 
 
 def _champion(
@@ -149,12 +165,18 @@ def _champion(
 
 
 def _tests(test: Sequence[Path], layout: str | None, splits: Path | None, training: Sequence[Sample]) -> list[Sample]:
-    from trainer.datasets.samples import demand_apart
+    from trainer.datasets.division import demand_apart, namesakes
 
     if not test:
         return []
     tests = samples_of(test, layout, splits, "val")
     demand_apart(tests, training)
+    if common := namesakes(tests, training):
+        click.echo(
+            f"note: --test and the training pictures both have a group '{common[0]}' (of {len(common)} such names): "
+            "if that is one slide, the verdict is worth nothing; take it out of one of them",
+            err=True,
+        )
     return tests
 
 
@@ -165,7 +187,7 @@ def _taken_up(
     from trainer.start import Kept
     from trainer.training import resume
 
-    if told := given("backbone", "loss", "recipe_name", "weights", "weights_dir", "cell_diameter", "epochs", "seed"):
+    if told := given("backbone", "loss", "recipe_name", "weights", "weights_dir", "epochs", "seed"):
         raise click.UsageError(f"--resume goes on as the run was begun: leave {', '.join(told)} away")
     folder = open_run(runs, run)
     record = resume(folder, samples)

@@ -12,6 +12,7 @@ from rich.console import Console
 from station.contract.errors import StationError
 from trainer.cli.calibrate import calibrate_trained
 from trainer.cli.context import EXPORTING, TRAINING, model_name, need, runs_option, samples_of
+from trainer.cli.duel import score_again
 from trainer.cli.export import export_trained
 from trainer.cli.fit import train_shown
 
@@ -82,6 +83,8 @@ def _choice(ledger: Ledger, setting: Setting, on: Literal["speed", "accuracy"]) 
 
     outcomes, speeds = ledger.outcomes(setting.id), ledger.speeds(setting.id)
     chosen, reason = choose(standings(outcomes, speeds, None, setting.division), on)
+    if (tested := len({fold for fold, _ in chosen.exams})) < setting.folds:
+        reason += f"; tested on {tested} of {setting.folds} folds"
     return Pick(
         backbone=chosen.backbone,
         loss=chosen.loss,
@@ -94,7 +97,8 @@ def _choice(ledger: Ledger, setting: Setting, on: Literal["speed", "accuracy"]) 
 
 def _samples(setting: Setting) -> list[Sample]:
     """The pictures that were compared on. Raises OtherPictures where they, or their masks, are others now."""
-    from trainer.datasets.samples import data_digest, joined_by_content
+    from trainer.datasets.division import joined_by_content
+    from trainer.datasets.samples import data_digest
 
     request = setting.request
     folders, splits = [Path(folder) for folder in request.data], Path(request.splits) if request.splits else None
@@ -140,3 +144,4 @@ def _train(
     train_shown(samples, record, folder, start, console)
     export_trained(folder, output, console)
     calibrate_trained(output, samples, setting.cell_diameters, None, console)
+    score_again(output, samples, folder, console)

@@ -7,7 +7,7 @@ other processes how a folder is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -27,21 +27,29 @@ class Layout(Protocol):
     def listing(self, folder: Path) -> Listing: ...
 
 
-def open_dataset(folder: Path, layout: str | None = None) -> list[Sample]:
+def open_dataset(folder: Path, layout: str | None = None, warn: Callable[[str], None] = lambda _: None) -> list[Sample]:
     """The samples of a folder, in the named layout or the first that recognises it.
 
+    `warn` is told what is only worth a look, such as masks that were paired by order.
     Raises DataError where the folder is missing or empty, no layout fits, or a picture has no mask.
     """
     found = list_dataset(folder, layout)
     for finding in found.findings:
         if finding.must_mend:
             raise DataError(f"{finding.text} (`trainer data check` finds all of this kind)")
+    for finding in found.findings:
+        warn(finding.text)
     return list(found.samples)
 
 
-def open_datasets(folders: Sequence[Path], layout: str | None = None) -> list[Sample]:
-    """The samples of several folders, one after the other. Raises DataError where two sets have one name."""
-    sets = [open_dataset(folder, layout) for folder in folders]
+def open_datasets(
+    folders: Sequence[Path], layout: str | None = None, warn: Callable[[str], None] = lambda _: None
+) -> list[Sample]:
+    """The samples of several folders, by the names of the sets: in which order they are told changes no training.
+
+    Raises DataError where two sets have one name.
+    """
+    sets = sorted((open_dataset(folder, layout, warn) for folder in folders), key=lambda samples: samples[0].dataset)
     names = [samples[0].dataset for samples in sets]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.datasets.encodings import ColourBoxes
-from trainer.datasets.pairing import Finding, Listing, Pair, by_stem, files_in, listed, tables_in, twins
+from trainer.datasets.pairing import Finding, Listing, Pair, by_stem, counting_order, files_in, listed, tables_in, twins
 
 # R > 150, G > 150, B < 100 and R < 100, G > 150, B < 100: colours are not pure.
 COLOURS = ColourBoxes(cytoplasm=((151, 151, 0), (255, 255, 99)), nucleus=((0, 151, 0), (99, 255, 99)))
@@ -22,7 +22,7 @@ def recognises(folder: Path) -> bool:
 
 
 def listing(folder: Path) -> Listing:
-    """Pairs by stem where the stems agree; what is left by order of the names, as in the published code."""
+    """Pairs by stem where the stems agree; what is left by order of the names, numbers in them counted."""
     images, masks = files_in(folder / "images", BMP), files_in(folder / "mask", BMP)
     pairs = by_stem(images, masks)
     partnered = {path for pair in pairs for path in pair}
@@ -41,14 +41,14 @@ def _by_order(folder: Path, images: Sequence[Path], masks: Sequence[Path]) -> tu
             "so they cannot be paired by order; bring what is missing, or take the others out"
         )
         return [], [Finding(folder, text)]
-    pairs = list(zip(images, masks, strict=True))
-    if not pairs:
+    if not images:
         return [], []
+    images, masks = (sorted(files, key=counting_order) for files in (images, masks))
     text = (
-        f"{folder}: {len(pairs)} pictures have no mask of their name and were paired by order, such as "
+        f"{folder}: {len(images)} pictures have no mask of their name and were paired by order, such as "
         f"{images[0].name} with {masks[0].name}; look at the contact sheet (--sheet)"
     )
-    return pairs, [Finding(folder, text, must_mend=False)]
+    return list(zip(images, masks, strict=True)), [Finding(folder, text, must_mend=False)]
 
 
 def _first(images: Sequence[Path], masks: Sequence[Path]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from trainer.datasets.encodings import Encoding
 from trainer.datasets.samples import DataError, Sample, table_column
@@ -15,6 +16,7 @@ PICTURES = frozenset({".bmp", ".dib", ".tif", ".tiff", ".jpg", ".jpeg", ".png"})
 LOSSLESS = PICTURES - {".jpg", ".jpeg"}  # a mask that was stored with loss has values that nobody drew
 
 Pair: TypeAlias = tuple[Path, Path]  # picture, mask
+Cell = TypeVar("Cell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,12 @@ def files_in(folder: Path, suffixes: Collection[str] = PICTURES) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
 
 
+def counting_order(path: Path) -> list[str | int]:
+    """Sorts names as people count: 2 before 10, and 2_mask before 10_mask."""
+    # Text and numbers take turns, so that like is always compared with like.
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
+
+
 def by_stem(images: Iterable[Path], masks: Iterable[Path]) -> list[Pair]:
     """The pairs of one stem, in order of the pictures."""
     mask_of = {mask.stem: mask for mask in masks}
@@ -109,34 +117,56 @@ def paired(
 def listed(
     folder: Path, dataset: str, encoding: Encoding, pairs: Iterable[Pair], findings: Iterable[Finding], tables: Tables
 ) -> Listing:
-    """Pairs as samples, with what the tables know of them; a row that names no picture is a finding."""
+    """Pairs as samples, with what the tables know of them; a row that names no picture is a finding.
+
+    An empty cell for the group says that the picture is a group of its own.
+    """
     samples = tuple(
         Sample(
             dataset=dataset,
             id=image.stem,
             image=image,
             mask=mask,
-            group=f"{dataset}/{tables.groups.get(image.stem, image.stem)}",
+            group=f"{dataset}/{_told(tables.groups, image) or image.stem}",
             encoding=encoding,
-            wbc_count=tables.counts.get(image.stem),
+            wbc_count=_told(tables.counts, image),
         )
         for image, mask in pairs
     )
+    findings = [*findings, *map(_unreadable_name, filter(_has_no_text, samples))]
     return Listing(samples, (*findings, *_idle_rows(folder, samples, tables)))
 
 
+def _has_no_text(sample: Sample) -> bool:
+    try:
+        f"{sample.dataset}/{sample.id}".encode()
+    except UnicodeEncodeError:  # as a ZIP made on Windows leaves it
+        return True
+    return False
+
+
+def _unreadable_name(sample: Sample) -> Finding:
+    name = sample.image.name.encode(errors="surrogateescape").decode("utf-8", "backslashreplace")
+    return Finding(sample.image, f"{name}: the name is no UTF-8; rename picture and mask")
+
+
+def _told(rows: Mapping[str, Cell], image: Path) -> Cell | None:
+    """What a table says of a picture. People write its id with the ending of the file (a.bmp) and without."""
+    return rows.get(image.stem, rows.get(image.name))
+
+
 def _idle_rows(folder: Path, samples: Sequence[Sample], tables: Tables) -> list[Finding]:
-    """An id with its ending (a.bmp) would leave neighbours in groups of their own, and nobody would notice."""
-    ids = {sample.id for sample in samples}
+    """A table of which no row fits would leave neighbours in groups of their own, and nobody would notice."""
+    ids = {name for sample in samples for name in (sample.id, sample.image.name)}
     findings = []
     for name, rows in (("groups.csv", tables.groups), ("counts.csv", tables.counts)):
         idle = sorted(rows.keys() - ids)
         if idle and (folder / name).exists():
             text = (
                 f"{folder / name}: rows of which no picture with a mask is here: {len(idle)}, such as '{idle[0]}'; "
-                "an id is the name of a picture without its ending"
+                "an id is the name of a picture, with its ending or without"
             )
-            findings.append(Finding(folder / name, text, must_mend=False))
+            findings.append(Finding(folder / name, text, must_mend=len(idle) == len(rows)))
     return findings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -21,7 +21,7 @@ from station.contract.masks import LabelImage
 from trainer.datasets.encodings import Encoding, Mask, MaskError
 
 ROLES: Final = ("train", "val", "test")
-_OF_A_CELL: Final = frozenset({NUCLEUS, CYTOPLASM})
+OF_A_CELL: Final = frozenset({NUCLEUS, CYTOPLASM})
 
 
 class DataError(StationError):
@@ -129,34 +129,6 @@ def grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     return dict(sorted(by_name.items()))
 
 
-def joined_by_content(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples with groups merged wherever two files hold the same pixels (a leak between training and test)."""
-    group_of_content: dict[str, str] = {}
-    parent: dict[str, str] = {}
-    for sample in samples:
-        content = content_of(read_image(sample.image))
-        first = group_of_content.setdefault(content, sample.group)
-        parent[_root(parent, sample.group)] = _root(parent, first)
-    return [replace(sample, group=_root(parent, sample.group)) for sample in samples]
-
-
-def demand_apart(tests: Sequence[Sample], training: Sequence[Sample]) -> None:
-    """Raises DataError naming the first test picture that is trained on too, or has a neighbour that is."""
-    known = {content_of(read_image(sample.image)): sample for sample in training}
-    groups = {(sample.dataset, sample.group): sample for sample in training}
-    for sample in tests:
-        if twin := known.get(content_of(read_image(sample.image))):
-            raise DataError(
-                f"the test picture {sample.image} shows the same as {twin.image}, which is trained on; "
-                "take one of them out"
-            )
-        if neighbour := groups.get((sample.dataset, sample.group)):
-            raise DataError(
-                f"the test picture {sample.image} is of the group '{sample.group}' like {neighbour.image}, which is "
-                "trained on; take one of them out (or rename the folder, if it is another data set)"
-            )
-
-
 def content_of(pixels: RGB | LabelImage) -> str:
     """SHA-256 of pixels and their shape: what two files have in common that show the same."""
     return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
@@ -169,7 +141,7 @@ def classes_of(sample: Sample) -> frozenset[int]:
 
 def demand_classes(samples: Sequence[Sample], where: str, way_out: str = "") -> None:
     """Raises DataError where no mask holds a nucleus, or none a cytoplasm: their Dice would say nothing."""
-    missing = set(_OF_A_CELL)
+    missing = set(OF_A_CELL)
     for sample in samples:
         missing -= classes_of(sample)
         if not missing:
@@ -178,30 +150,6 @@ def demand_classes(samples: Sequence[Sample], where: str, way_out: str = "") -> 
         f"no mask in {where} holds any {' or '.join(CLASSES[one] for one in sorted(missing))}; "
         f"{way_out}look at the masks with `trainer data check`"
     )
-
-
-def hold_out(
-    samples: Sequence[Sample],
-    share: float,
-    seed: int,
-    classes_of: Callable[[Sample], frozenset[int]] = classes_of,
-) -> tuple[list[Sample], list[Sample]]:
-    """(training, held out): whole groups, about `share` of each data set, drawn by `seed`.
-
-    More than that where it would hold no cell otherwise: on empty fields alone a network that finds nothing is best.
-    """
-    held: set[str] = set()
-    for own in grouped(samples).values():
-        held |= _groups_worth(own, share, seed, classes_of)
-    # By the group alone: it may reach over data sets, where two of them hold the same pixels.
-    kept = [sample for sample in samples if sample.group not in held]
-    out = [sample for sample in samples if sample.group in held]
-    if not kept or not out:
-        raise DataError(
-            f"{len(samples)} pictures in {len({s.group for s in samples})} groups are too few to hold some out; "
-            "at least two groups in one data set are needed (groups.csv)"
-        )
-    return kept, out
 
 
 def median_diameter(samples: Iterable[Sample]) -> float:
@@ -248,30 +196,13 @@ def table_rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
 
 
 def table_column(path: Path, key: str, value: str) -> dict[str, str]:
-    """Two columns of a CSV file as a mapping; empty where the file does not exist."""
-    return {row[key]: row[value] for row in table_rows(path, {key, value})} if path.exists() else {}
+    """Two columns of a CSV file as a mapping, without blanks around; empty where the file does not exist.
 
-
-def _root(parent: dict[str, str], group: str) -> str:
-    while parent.setdefault(group, group) != group:
-        group = parent[group]
-    return group
-
-
-def _groups_worth(
-    samples: Sequence[Sample], share: float, seed: int, classes_of: Callable[[Sample], frozenset[int]]
-) -> set[str]:
-    members: dict[str, list[Sample]] = {}
-    for sample in samples:
-        members.setdefault(sample.group, []).append(sample)
-    shuffled = np.random.default_rng(seed).permutation(len(members))
-    order = [sorted(members)[index] for index in shuffled[:-1]]  # one at least is left to train on
-    sizes = np.cumsum([len(members[group]) for group in order])
-    enough = min(1 + int(np.searchsorted(sizes, share * len(samples))), len(order))
-    shown = frozenset[int]()
-    for number, group in enumerate(order, start=1):
-        for sample in members[group]:
-            shown = shown if shown >= _OF_A_CELL else shown | classes_of(sample)
-        if number >= enough and shown >= _OF_A_CELL:
-            return set(order[:number])
-    return set(order[:enough])
+    Raises DataError where a key has two values.
+    """
+    found: dict[str, str] = {}
+    for row in table_rows(path, {key, value}) if path.exists() else ():
+        name, told = row[key].strip(), row[value].strip()
+        if found.setdefault(name, told) != told:
+            raise DataError(f"{path}: '{name}' has two values, '{found[name]}' and '{told}'; leave one of the rows")
+    return found
