@@ -127,8 +127,10 @@ fill() {
         pip_of "$1" install --no-index --find-links "$wheels" "wbc-station${extras:+[$extras]}" ||
             fail "$wheels lacks a wheel for this Python, processor and these extras${old:+; $old stays}"
     else
-        pip_of "$1" install -c "$source/deploy/constraints.txt" "$source${extras:+[$extras]}" ||
+        sh "$source/deploy/clean-copy.sh" "$1/source" || fail "$source cannot be copied${old:+; $old stays}"
+        pip_of "$1" install -c "$source/deploy/constraints.txt" "$1/source${extras:+[$extras]}" ||
             fail "pip could not install the station${old:+; $old stays}"
+        rm -rf "$1/source"
     fi
 }
 build() { # a version that fails leaves nothing behind
@@ -139,6 +141,7 @@ build() { # a version that fails leaves nothing behind
     "$python" -m venv "$made" || fail "$python makes no environments (on Debian and Ubuntu: apt install python3-venv)"
     fill "$made"
     runs "$made" || fail "what was installed does not run${old:+; $old stays}"
+    serves "$made" || fail "$user cannot run $(readlink -f "$made/bin/python") in $prefix; $way_in${old:+; $old stays}"
     echo "$extras" > "$made/extras"
     echo "$mark" > "$made/fingerprint" # last: with it the version is whole
     trap - EXIT HUP INT TERM
@@ -151,8 +154,10 @@ remove_others() { # all versions but these two
 upgrade() {
     check_python
     check_wheels
+    [ -z "$service" ] || make_user
     old=$(in_use) mark=$(fingerprint)
-    if [ "$mark" = "$(cat "$prefix/$old/fingerprint" 2> /dev/null)" ] && runs "$prefix/$old"; then
+    if [ "$mark" = "$(cat "$prefix/$old/fingerprint" 2> /dev/null)" ] &&
+        runs "$prefix/$old" && serves "$prefix/$old"; then
         echo "$old is installed already, from the same files"
         return
     fi
@@ -173,7 +178,7 @@ upgrade() {
 roll_back() {
     old=$(in_use)
     before=$(readlink "$prefix/previous") || fail "$prefix holds no version before the one in use"
-    runs "$prefix/$before" || fail "$before does not run; $old stays"
+    { runs "$prefix/$before" && serves "$prefix/$before"; } || fail "$before does not run; $old stays"
     link current "$before"
     link previous "$old"
     # Before the service starts: where the database is refused, it does not, and this is what helps.
@@ -187,6 +192,7 @@ roll_back() {
 
 units=/etc/systemd/system
 unstartable="the service does not start: journalctl -u station"
+way_in="a home may be closed to the service: --python /usr/bin/python3, or another --prefix"
 way_back() { # where there is one
     [ ! -L "$prefix/previous" ] || echo "; the version before: $0 --roll-back"
 }
@@ -217,6 +223,12 @@ make_user() {
         act useradd --system --user-group --home-dir "$data" --no-create-home --shell /usr/sbin/nologin "$user"
     [ -d "$data" ] || act install -d -o "$user" -g "$user" -m 0750 "$data"
 }
+serves() { # as the user of the service, to whom the home that a Python of pyenv or uv lies in is closed
+    [ -n "$service" ] || calls current/ || return 0
+    if [ -n "$root" ] || [ "$(id -u)" -ne 0 ]; then return 0; fi
+    getent passwd "$user" > /dev/null || return 0 # a dry run makes none
+    (cd / && runuser -u "$user" -- "$1/bin/station" --version > /dev/null)
+}
 put() {
     to=$root$units/$1
     unit=$(sed "s|/opt/wbc-station|$prefix|g" "$source/systemd/$1")
@@ -238,7 +250,6 @@ put_units() {
     fi
 }
 install_service() {
-    make_user
     put_units
     ! is_booted || systemd daemon-reload
     # shellcheck disable=SC2046

@@ -1,7 +1,7 @@
 #!/bin/sh
-# How the starter model is made: train, train on with cells of all sizes and depths, average both, score on rows that were
-# never trained on, export with the figures on its card, calibrate. DATA, WEIGHTS and VENV come from the Makefile; RUN
-# names a run that exists, to score and export that.
+# How the starter model is made: train, train on with cells of all sizes and depths, average both, calibrate, score on
+# rows that were never trained on, export with the figures on its card, calibrate that. DATA, WEIGHTS and VENV come from
+# the Makefile; RUN names a run that exists, to score and export that.
 set -eu
 runs=${RUNS:-runs}
 trainer=$VENV/bin/trainer
@@ -25,8 +25,12 @@ if [ -z "${RUN:-}" ]; then
         --from "$runs/$first/starter.zip" --runs "$runs"
 fi
 draft=$runs/$RUN/starter.zip
+calibrated=$runs/$RUN/calibrated.zip
+# shellcheck disable=SC2086
+calibrate() { "$trainer" calibrate "$draft" "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" $told -o "$1"; }
+score() { "$trainer" evaluate "$calibrated" "$@" --into "$RUN" --runs "$runs"; }
 "$trainer" export "$RUN" --runs "$runs" --name starter -o "$draft"
-score() { "$trainer" evaluate "$draft" "$@" --into "$RUN" --runs "$runs"; }
+calibrate "$calibrated" # before it is scored: the figures are those of the parameters that the starter has
 # shellcheck disable=SC2086
 score "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" --role val $told
 score "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" --role val --untold
@@ -34,5 +38,4 @@ score "$DATA/allidb2" --cell-diameter 116 # never trained on: all rows are a tes
 score "$DATA/allidb2" --untold
 mkdir -p station/models
 "$trainer" export "$RUN" --runs "$runs" --name starter --int8 -o "$draft"
-# shellcheck disable=SC2086
-"$trainer" calibrate "$draft" "$DATA/bccd" "$DATA/zheng" --splits "$DATA/splits.csv" $told -o station/models/starter.zip
+calibrate station/models/starter.zip

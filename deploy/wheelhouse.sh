@@ -12,14 +12,34 @@ extras=${EXTRAS:-}
 pip() {
     "$python" -m pip --disable-pip-version-check -q "$@"
 }
+platforms() { # A wheel names the oldest glibc that it runs with; pip takes those alone that name one that it was told.
+    case $1 in manylinux_2_[0-9]*_*) ;; *) echo "--platform $1" && return ;; esac
+    minor=${1#manylinux_2_} oldest=17
+    processor=${minor#*_} minor=${minor%%_*}
+    case $processor in x86_64 | i686) oldest=5 ;; esac
+    [ "$minor" -ge "$oldest" ] || oldest=$minor
+    while [ "$minor" -ge "$oldest" ]; do
+        echo "--platform manylinux_2_${minor}_$processor"
+        case $minor in # what these were called before a name said the version of glibc
+            17) echo "--platform manylinux2014_$processor" ;;
+            12) echo "--platform manylinux2010_$processor" ;;
+            5) echo "--platform manylinux1_$processor" ;;
+        esac
+        minor=$((minor - 1))
+    done
+}
 
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+trap 'exit 130' HUP INT TERM
+sh "$source/deploy/clean-copy.sh" "$copy"
 mkdir -p "$folder"
 rm -f "$folder"/wbc_station-*.whl # of another version: install.sh takes the newest, which may not be this one
-pip wheel --no-deps -w "$folder" "$source"
+pip wheel --no-deps -w "$folder" "$copy"
 wheel=$(ls "$folder"/wbc_station-*.whl)
 foreign=
 if [ -n "${PLATFORM:-}" ]; then
-    foreign="--platform $PLATFORM --only-binary=:all: ${PYTHON_VERSION:+--python-version $PYTHON_VERSION}"
+    foreign="$(platforms "$PLATFORM") --only-binary=:all: ${PYTHON_VERSION:+--python-version $PYTHON_VERSION}"
 fi
 # shellcheck disable=SC2086
 pip download -c "$source/deploy/constraints.txt" -d "$folder" $foreign "$wheel${extras:+[$extras]}"
