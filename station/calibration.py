@@ -67,7 +67,7 @@ def _settle(
     if asked:  # together: a station that dies before asks all of them again
         told |= {CAMERA_ESTIMATES: list(found), CAMERA_ASKED: [*before, *asked][-_MOST_REMEMBERED:]}
     # Nothing is written where somebody kept one while these pictures were looked at.
-    if told and not store.record_facts(told, unless=CAMERA_SCALE):
+    if told and not store.record_facts(told, expected={CAMERA_SCALE: None}):
         return known_scale(store, settings, model)
     if diameter_px is None or not enough:
         return Scale(diameter_px, "estimated") if diameter_px else None

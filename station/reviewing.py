@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -152,12 +152,21 @@ def _withdrawn(store: Store, before: Reviewed) -> Reviewed:
     """The state before the correction that is in force was made."""
     if not before.stands:
         raise CorrectionError(f"image {before.image_id} has no correction that could be withdrawn")
-    stood = {one.number: one.stands for one in store.corrections(before.image_id)}
-    below = stood.get(before.stands - 1, 0)
-    earlier = store.reviewed(before.image_id, at=below)
+    said = {one.number: one for one in store.corrections(before.image_id)}
+    below = said[before.stands - 1].stands if before.stands > 1 else 0
+    # What is only marked for a second look counts as the newest analysis found it.
+    looked = any(one.kind != kind_of(Flag()) for one in _built_on(said, below))
+    earlier = store.reviewed(before.image_id, at=below if looked else 0)
     if earlier is None:
         raise CorrectionError(f"image {before.image_id} is not there any more")
     return replace(earlier, stands=below)
+
+
+def _built_on(said: Mapping[int, StoredCorrection], number: int) -> Iterator[StoredCorrection]:
+    """A correction and what it was built on, the newest first; nothing that was taken back by then."""
+    while number:
+        yield said[number]
+        number = said[number - 1].stands if number > 1 else 0
 
 
 def _edited(before: Reviewed, correction: Edit, image: RGB | None) -> Reviewed:

@@ -136,8 +136,10 @@ def _change(image_id: int, then: Mapping[int, SignedImage], now: Mapping[int, Si
     if image_id not in now:
         return f"not there any more, had {_cells(then[image_id])} white cells"
     before, after = then[image_id], now[image_id]
-    cause = "corrected" if after.number != before.number else "analysed again"
-    return f"{cause}, {_cells(before)} -> {_cells(after)} white cells"
+    cells = f"{_cells(before)} -> {_cells(after)} white cells"
+    if after.number == before.number:
+        return f"analysed again, {cells}"
+    return f"corrected, {cells}" if _cells(before) != _cells(after) else f"corrected, accepted or marked, {cells}"
 
 
 def _under_way(lines: Sequence[ReviewLine]) -> Iterator[str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from station.contract.errors import StationError
 from station.contract.manifest import Frozen
+from station.database.records import Fact
 from station.database.review_records import ReviewLine
 from station.database.store import Store
 from station.printing import plural
@@ -82,14 +83,24 @@ def draw(
     )
 
 
-def freeze(store: Store, made: TestSet, *, replace: bool = False) -> None:
-    """Keep it for good. Raises StationError where there is one, unless it shall be replaced."""
-    if store.fact(TEST_SET) is not None and not replace:
+def freeze(store: Store, made: TestSet, drawn_on: Mapping[str, Fact] | None = None, *, replace: bool = False) -> None:
+    """Keep it for good; `drawn_on` is what `learnt_facts` told before it was drawn.
+
+    Raises StationError where there is one, unless it shall be replaced, and where slides were exported meanwhile.
+    """
+    there = as_written(store)
+    if there is not None and not replace:
         raise StationError(
             "a test set is frozen already (`station testset show`); models that were chosen on it cannot be compared "
             "with later ones on another: --replace draws it anew all the same"
         )
-    store.record_fact(TEST_SET, made.model_dump_json())
+    if not store.record_facts({TEST_SET: made.model_dump_json()}, expected={TEST_SET: there, **(drawn_on or {})}):
+        raise StationError("slides were exported or drawn while this was drawn, perhaps the same ones; call it again")
+
+
+def as_written(store: Store) -> Fact:
+    """The test set as the database holds it, None where there is none: to be told from one that is frozen later."""
+    return store.fact(TEST_SET)
 
 
 def frozen(store: Store) -> TestSet | None:
@@ -111,19 +122,39 @@ def held_back(store: Store, made: TestSet) -> frozenset[str]:
     return store.slides_of(made.images).union(made.slides)
 
 
-def note_learnt(store: Store, lines: Sequence[ReviewLine]) -> None:
-    """Remember that models may learn from these, so that none of their slides is drawn for a later test set."""
-    store.record_fact(LEARNT, json.dumps(sorted(learnt(store).union(line.slide for line in lines))))
-    store.record_fact(LEARNT_IMAGES, json.dumps(sorted(_learnt_images(store).union(line.image_id for line in lines))))
+def note_learnt(store: Store, lines: Sequence[ReviewLine], test_set: Fact = None) -> None:
+    """Remember that models may learn from these, so that none of their slides is drawn for a later test set.
+
+    `test_set` is what `as_written` told before they were chosen. Raises StationError where another was frozen since.
+    """
+    while True:
+        before = learnt_facts(store)
+        now = {
+            LEARNT: json.dumps(sorted(_listed(before[LEARNT]).union(line.slide for line in lines))),
+            LEARNT_IMAGES: json.dumps(sorted(_listed(before[LEARNT_IMAGES]).union(line.image_id for line in lines))),
+        }
+        if as_written(store) != test_set:
+            raise StationError(
+                "a test set was frozen while this was written, and its slides may be among these pictures; nothing "
+                "was exported, call it again"
+            )
+        if store.record_facts(now, expected={TEST_SET: test_set, **before}):
+            return
+
+
+def learnt_facts(store: Store) -> dict[str, Fact]:
+    """What was exported for training, as the database holds it."""
+    return {name: store.fact(name) for name in (LEARNT, LEARNT_IMAGES)}
 
 
 def learnt(store: Store) -> frozenset[str]:
     """The slides that were exported for training at any time, also by the names that they have now."""
-    return store.slides_of(_learnt_images(store)).union(json.loads(str(store.fact(LEARNT) or "[]")))
+    facts = learnt_facts(store)
+    return store.slides_of(_listed(facts[LEARNT_IMAGES])).union(_listed(facts[LEARNT]))
 
 
-def _learnt_images(store: Store) -> frozenset[int]:
-    return frozenset(json.loads(str(store.fact(LEARNT_IMAGES) or "[]")))
+def _listed(fact: Fact) -> frozenset[Any]:
+    return frozenset(json.loads(str(fact or "[]")))
 
 
 def _chosen(unseen: Sequence[str], of_slide: dict[str, list[int]], wanted: float, seed: int) -> Sequence[str]:

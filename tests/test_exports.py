@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import sqlite3
@@ -40,7 +41,7 @@ from station.exports.choosing import Wanted
 from station.exports.names import key_of
 from station.exports.writing import Tally, export
 from station.reviewing import correct, masks_of, state_of
-from station.testset import draw, freeze, frozen, learnt
+from station.testset import as_written, draw, freeze, frozen, learnt, learnt_facts, note_learnt
 from trainer.datasets import open_dataset
 
 Masks: TypeAlias = tuple[NDArray[Any] | None, NDArray[Any] | None]  # labels, cells; None: the format does not hold them
@@ -537,6 +538,40 @@ def test_an_older_export_is_overwritten_only_when_asked_for(fresh: Room, tmp_pat
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cells.csv", "images.csv", "manifest.json"]
 
 
+def test_an_older_export_stays_where_no_picture_can_be_read(fresh: Room, tmp_path: Path) -> None:
+    """The share is away: what was exported may be the last copy there is."""
+    for cells in (1, 2):
+        fresh.take(cells)
+    place = tmp_path / "out"
+    assert fresh.call("export", "--format", "coco", "-o", place).exit_code == 0
+    for number in (1, 2):
+        fresh.path(number).unlink()
+    told = fresh.call("export", "--format", "coco", "--overwrite", "-o", place)
+    assert told.exit_code == 1 and f"none of 2 pictures could be exported; {place} stays as it is" in told.stderr
+    assert f"({fresh.path(1)}): no file holds it any more" in told.stderr
+    assert len(read_coco(place)) == 2
+    assert fresh.call("export", "--format", "coco", "-o", tmp_path / "new").exit_code == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_older_export_is_back_where_the_new_one_cannot_take_its_place(
+    fresh: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh.take(1)
+    assert fresh.call("export", "--format", "csv", "-o", tmp_path / "out").exit_code == 0
+    rename = Path.rename
+
+    def refused(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    told = fresh.call("export", "--format", "csv", "--overwrite", "-o", tmp_path / "out")
+    assert told.exit_code == 1 and "permission denied" in told.stderr
+    assert len(rows_of(tmp_path / "out" / "images.csv")) == 1
+
+
 def test_nothing_is_written_into_the_cameras_folder(fresh: Room) -> None:
     fresh.take(1)
     before = sorted(fresh.day.folder.rglob("*"))
@@ -699,6 +734,37 @@ def test_what_models_learnt_from_is_not_drawn(fresh: Room, tmp_path: Path) -> No
     assert again.exit_code == 0 and learnt(fresh.store) == {"S-0", "S-1", "S-2"}
 
 
+def test_only_what_was_written_counts_as_learnt_from(fresh: Room, tmp_path: Path) -> None:
+    for number in range(2):
+        fresh.take(1, slide=f"S-{number}")
+    fresh.path(1).unlink()
+    assert fresh.call("export", "--format", "training", "-o", tmp_path / "train").exit_code == 1
+    assert learnt(fresh.store) == {"S-1"}
+
+
+def test_a_test_set_and_what_models_learn_from_cannot_be_taken_at_once(fresh: Room, tmp_path: Path) -> None:
+    days = ("--from", "2026-11-23", "--to", "2026-11-23")
+    for number in range(4):
+        fresh.take(1, slide=f"S-{number}")
+    before, none_yet = learnt_facts(fresh.store), as_written(fresh.store)
+
+    def step(done: int, _total: int) -> None:
+        if done == 2:  # by another command, while this one is writing
+            assert fresh.call("testset", "freeze", *days).exit_code == 0
+
+    def ready(tallies: Sequence[Tally]) -> None:
+        note_learnt(fresh.store, tallies[0].written, none_yet)
+
+    with pytest.raises(StationError, match="a test set was frozen while this was written"):
+        export(fresh.store, fresh.settings, Wanted("training"), tmp_path / "train", NIGHT, step=step, ready=ready)
+    assert not (tmp_path / "train").exists() and not learnt(fresh.store)
+    made = frozen(fresh.store)
+    assert made is not None
+    assert fresh.call("export", "--format", "training", "-o", tmp_path / "train").exit_code == 0
+    with pytest.raises(StationError, match="call it again"):
+        freeze(fresh.store, made, before, replace=True)
+
+
 def renamed(store: Store, slide: str, name: str) -> None:
     """As when its folder is renamed and the station has looked."""
     with closing(sqlite3.connect(store.path)) as connection, connection:
@@ -715,7 +781,7 @@ def test_a_slide_of_another_name_stays_on_its_side(fresh: Room, tmp_path: Path) 
     renamed(fresh.store, made.slides[0], "S-99")
     fresh.take(1, slide="S-99")
     told = fresh.call("export", "--format", "training", "-o", tmp_path / "train")
-    assert "left out: 1 picture: of a slide of the test set, but taken after" in told.output
+    assert "left out: 1 picture: of a slide of the test set, but not drawn with it" in told.output
     (seen, *_) = {f"S-{number}" for number in range(4)} - set(made.slides)
     renamed(fresh.store, seen, "S-98")
     assert "S-98" in learnt(fresh.store)

@@ -40,6 +40,7 @@ from station.database.gallery import Sieve
 from station.database.records import NewImage
 from station.database.review_records import NewCorrection, Reviewed, Seen, Slide
 from station.database.store import Store
+from station.reports import summarise
 from station.reviewing import Outcome, correct, masks_of, picture_of, state_of, stored
 from station.signing import sign
 from station.upkeep import plan, prune
@@ -298,6 +299,27 @@ def test_what_was_taken_back_is_not_come_back_to(room: Reviewing) -> None:
         assert room.say(correction).refusal is None
     assert [one.stands for one in room.store.corrections(1)] == [1, 2, 1, 4, 1, 0]
     assert [cell.cell_id for cell in room.state().cells] == [1, 2, 3]
+
+
+def test_what_is_left_under_a_mark_is_the_newest_analysis(room: Reviewing) -> None:
+    room.say(Flag())
+    room.analyse_again()  # two cells, where there were three
+    room.say(RemoveCell(1))
+    outcome = room.say(Withdraw())
+    assert outcome.words == "took correction 2 back: 2 white cells"
+    assert room.store.corrections(1)[-1].wbc_count == 2 and room.counts() == (2, None)
+    assert outcome.state.marked and outcome.state.stands == 1
+    room.say(Withdraw())
+    assert not room.state().marked and room.counts() == (2, None)
+
+
+def test_a_corrected_line_of_the_report_tells_the_scale_of_what_was_corrected(room: Reviewing) -> None:
+    room.say(Accept())
+    room.analyse_again()
+    (line,) = summarise(room.store, START.date(), START.date(), ZoneInfo("UTC")).images
+    assert (line.count, line.cell_diameter_px) == (3, DIAMETER_PX)
+    newest = rows(room.store.path, "SELECT cell_diameter_px FROM analyses ORDER BY id DESC LIMIT 1")
+    assert newest != [(DIAMETER_PX,)]
 
 
 # Marks, and a new analysis

@@ -17,8 +17,10 @@ from painted_days import MORNING, Day, painted, pixels, small
 from serving import Served, served
 
 from station.cli import main
+from station.contract.corrections import RemoveCell
 from station.database.records import NewImage
 from station.demo.smear import SmearRecipe
+from station.reviewing import correct
 from station.watching import stamp_of
 
 pytestmark = IN_CHROMIUM
@@ -299,6 +301,67 @@ def test_of_two_browsers_the_later_one_is_told(browser: Browser, day: Day, at: S
     assert [one.who for one in day.store.corrections(image_id)] == ["Ada", "Bob"]
 
 
+def test_what_is_said_of_the_whole_image_is_said_of_what_was_seen(browser: Browser, day: Day, at: Served) -> None:
+    """Two quick presses: the second is not for what only came with the answer to the first."""
+    twice, mixed = (day.picture(THREE, MORNING, slide="S-quick") for _ in range(2))
+    with looking(browser, at, expected=2) as ada:
+        ada.route("**/events", lambda route: route.abort())  # she hears nothing until she acts
+        ada.goto(f"{at.url}/images/{twice}")
+        ada.get_by_label("Remove cell 1").click()
+        count(ada, 2)
+        correct(day.store, twice, RemoveCell(2), "Bob")
+        ada.evaluate(
+            "for (const _ of [1, 2]) document.body.dispatchEvent("
+            "new KeyboardEvent('keydown', { key: 'u', bubbles: true }))"
+        )
+        count(ada, 1)
+        expect(ada.locator("#words.refused")).to_contain_text("look again")
+        ada.goto(f"{at.url}/images/{mixed}")
+        correct(day.store, mixed, RemoveCell(1), "Bob")
+        ada.get_by_label("Remove cell 2").click()
+        ada.keyboard.press("a")
+        expect(ada.locator("#words.refused")).to_contain_text("look again")
+        count(ada, 1)
+        ada.keyboard.press("a")  # now it is seen
+        expect(ada.locator("#words")).to_contain_text("found it right")
+    assert kinds(day, twice) == ["remove", "remove"]
+    assert kinds(day, mixed) == ["remove", "remove", "accept"]
+
+
+def test_a_reason_is_given_back_where_nothing_was_written(page: Page, day: Day, at: Served) -> None:
+    image_id = day.picture(ONE, MORNING, slide="S-why")
+    open_image(page, at, image_id)
+    page.locator("#why").fill("no cell at all")
+    page.get_by_role("button", name="Withdraw u").click()
+    expect(page.locator("#words.refused")).to_contain_text("no correction")
+    expect(page.locator("#why")).to_have_value("no cell at all")
+    page.get_by_label("Remove cell 1").click()
+    count(page, 0)
+    expect(page.locator("#why")).to_have_value("")
+    assert [one.why for one in day.store.corrections(image_id)] == ["no cell at all"]
+
+
+def test_a_stroke_is_whole_before_keys_apply_or_drop_it(page: Page, day: Day, at: Served) -> None:
+    image_id = day.picture(ONE, MORNING, slide="S-stroke")
+    cell = painted(ONE)[1][0]
+    open_image(page, at, image_id)
+    page.keyboard.press("6")
+    click_at(page, cell.x, cell.y)
+    page.mouse.move(*on_screen(page, cell.x - 6, cell.y))
+    page.mouse.down()
+    page.mouse.move(*on_screen(page, cell.x, cell.y), steps=3)
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    page.mouse.move(*on_screen(page, cell.x + 6, cell.y), steps=3)
+    page.mouse.up()
+    page.get_by_label("cytoplasm").check()
+    page.keyboard.press("Enter")  # the colour has the focus, and no use for it
+    expect(page.locator("#said li")).to_have_count(1)
+    (said,) = day.store.corrections(image_id)
+    points = said.detail["strokes"][0]["points"]
+    assert points[-1][0] - points[0][0] == pytest.approx(12, abs=1)
+
+
 def test_after_another_analysis_nothing_that_was_meant_for_a_cell_comes_to_another(
     page: Page, day: Day, at: Served
 ) -> None:
@@ -315,6 +378,7 @@ def test_after_another_analysis_nothing_that_was_meant_for_a_cell_comes_to_anoth
     assert day.store.add_analysis(day.analysis(image_id, TWO, model="n"))
     expect(page.locator("#words.refused")).to_contain_text("its cells have new numbers")
     expect(page.locator("#sketch .stroke")).to_have_count(0)
+    expect(page.locator("#painted")).to_have_value("")
     expect(page.locator("[data-pick]:checked")).to_have_count(0)
     expect(page.locator("#merge-picked")).to_be_disabled()
     page.keyboard.press("Enter")

@@ -158,7 +158,7 @@ def test_later_changes_show_and_signing_anew_is_appended(store: Store) -> None:
     assert state(store) == ("signed",)
     assert store.signatures("slide", "S-17") == (first, second)
     correct(store, 3, Accept(), "Ben")
-    assert state(store) == ("changed since", "image 3: corrected, 5 -> 5 white cells")
+    assert state(store) == ("changed since", "image 3: corrected, accepted or marked, 5 -> 5 white cells")
     sign(store, "slide", "S-17", "Ben", UTC)
     store.remove_images([2], START + DAY)
     assert state(store) == ("changed since", "image 2: not there any more, had 2 white cells")

@@ -74,7 +74,7 @@ def command(
 
 def _correction(told: dict[str, Any], more: Sequence[str], diameter: float | None) -> Correction:
     """What the options come to. Raises UsageError where they are none, several, or incomplete."""
-    given = [kind for kind, value in told.items() if value not in (None, False)]
+    given = [kind for kind, value in told.items() if value is not None and value is not False]
     if len(given) != 1:
         kinds = ", ".join(f"--{kind}" for kind in told)
         raise click.UsageError(f"say one, and only one, of {kinds}")

@@ -17,7 +17,7 @@ from station.exports import FORMATS
 from station.exports.choosing import EVER, Wanted
 from station.exports.writing import Tally, export
 from station.printing import plural, printable
-from station.testset import frozen, note_learnt
+from station.testset import as_written, frozen, note_learnt
 from station.watching import as_stored
 
 _SPENT = (
@@ -72,6 +72,7 @@ def command(
     days = any_span(day, first, last) or EVER
     wanted = Wanted(style, *days, as_stored(slide) if slide is not None else None, reviewed, names)
     with reading(settings) as store, progress(Console(stderr=True)) as bar:
+        test_set = as_written(store)
         task = bar.add_task("writing pictures", total=None)
 
         def step(done: int, total: int) -> None:
@@ -80,7 +81,8 @@ def command(
         def ready(tallies: Sequence[Tally]) -> None:  # known before anybody can learn from it
             if style == "training":
                 with writing(settings) as kept:
-                    note_learnt(kept, [line for one in tallies if not one.held_back for line in one.lines])
+                    lines = [line for one in tallies if not one.held_back for line in one.written]
+                    note_learnt(kept, lines, test_set)
 
         tallies = export(store, settings, wanted, output, now_utc(), overwrite=overwrite, step=step, ready=ready)
         spent = style == "training" and frozen(store) is None

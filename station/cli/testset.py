@@ -13,7 +13,7 @@ from station.contract.errors import StationError
 from station.database.review_records import Between
 from station.days import bounds, days_in_words
 from station.printing import plural, printable
-from station.testset import TestSet, draw, freeze, frozen, learnt
+from station.testset import TestSet, draw, freeze, frozen, learnt, learnt_facts
 
 _TELLING = 20, 5  # pictures and slides, with fewer of which `trainer fit --test` decides nothing
 
@@ -54,10 +54,10 @@ def freeze_set(first: datetime, last: datetime, share: float, seed: int, replace
     settings = settings_of(config)
     days = span(first, last)
     with writing(settings) as store:
+        before, seen = learnt_facts(store), learnt(store)
         lines = store.review_lines(Between(*bounds(*days, settings.report.zone)))
-        seen = learnt(store)
         made = draw(lines, *days, share, seed, now_utc(), seen)
-        freeze(store, made, replace=replace)
+        freeze(store, made, before, replace=replace)
     _show(made)
     if passed := seen.intersection(line.slide for line in lines):
         were = "was" if len(passed) == 1 else "were"

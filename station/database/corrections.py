@@ -145,7 +145,7 @@ def looked_at() -> Select[Any]:
         .add_columns(latest.number, latest.stands, latest.changed, latest.rejected, by_a_person.label("by_a_person"))
         .add_columns(latest.wbc_count.label("corrected"), latest.wbc_count_inside.label("corrected_inside"))
         .add_columns(standing.seen_analysis_id.label("looked_at"), standing.kind.label("standing_kind"))
-        .add_columns(overlapping.label("overlapping"), corrected.engine.label("engine"))
+        .add_columns(overlapping.label("overlapping"), corrected.engine, corrected.cell_diameter_px)
         .add_columns(corrected.model.label("corrected_model"), corrected.model_sha256.label("corrected_sha256"))
         .outerjoin(newest_analyses, newest_analyses.c.image_id == Image.id)
         .outerjoin(latest, (latest.image_id == Image.id) & (latest.number == number))
@@ -158,7 +158,7 @@ def looked_at() -> Select[Any]:
 def to_line(row: dict[str, Any], doubts: Collection[str]) -> ReviewLine:
     flags = (*(row["flags"] or ()), *([OVERLAPS] if row["overlapping"] else ()))
     copied = ("image_id", "path", "slide", "captured_at", "status", "reason")
-    analysed = ("analysis_id", "wbc_count", "engine")
+    analysed = ("analysis_id", "wbc_count", "engine", "cell_diameter_px")
     unseen = row["looked_at"] is None or row["looked_at"] != row["analysis_id"]
     rejected = bool(row["by_a_person"] and row["rejected"])
     doubtful = not rejected and not set(flags).isdisjoint(doubts)  # what a newer analysis doubts counts nothing

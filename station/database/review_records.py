@@ -132,6 +132,7 @@ class ReviewLine:
     marked: bool  # for review, and nobody has looked since
     flagged: bool  # a person asked for another look, and nothing was said since
     engine: str | None  # that ran the model on which a standing correction rests; None: none stands
+    cell_diameter_px: float | None  # of the analysis on which it rests; None likewise
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,12 +304,13 @@ class Store(Reviews):
         """Remember a value, instead of an earlier one."""
         self.record_facts({name: value})
 
-    def record_facts(self, values: Mapping[str, Fact], *, unless: str | None = None) -> bool:
-        """Remember these values, all or none: none, and False, where there is a value under the name `unless`."""
+    def record_facts(self, values: Mapping[str, Fact], *, expected: Mapping[str, Fact] | None = None) -> bool:
+        """Remember these values, all or none: none, and False, where one that is `expected` is another by now."""
         with self._writing() as session:
-            there = session.get(FactRow, unless) if unless is not None else None
-            if there is not None and there.value is not None:
-                return False
+            for name, value in (expected or {}).items():
+                there = session.get(FactRow, name)
+                if (there.value if there is not None else None) != value:
+                    return False
             for name, value in values.items():
                 session.merge(FactRow(name=name, value=value, recorded_at=self._clock()))
             return True

@@ -61,7 +61,7 @@ def choose(store: Store, wanted: Wanted, zone: ZoneInfo, needs: Needs, test_set:
     for line in _lines(store, wanted, zone):
         reason = _reason(line, wanted, needs)
         if reason is None and test_set and line.slide in tested and line.image_id not in test_set.images:
-            reason = "of a slide of the test set, but taken after that was frozen"
+            reason = "of a slide of the test set, but not drawn with it"
         if reason is not None:
             choice.left.append(Left(line.image_id, line.path, reason))
         elif test_set and line.image_id in test_set.images:

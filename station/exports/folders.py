@@ -54,14 +54,25 @@ def whole(output: Path) -> Iterator[Path]:
             made.mkdir()
             yield made
             _settle(made)
-            if output.exists():
-                output.rename(Path(room) / "old")
-            made.rename(output)
+            _exchange(made, output, Path(room) / "old")
             flush(output.parent)
     except OSError as cause:
         raise StationError(
             f"{output} cannot be written ({(cause.strerror or str(cause)).lower()}); make room, or name another folder"
         ) from cause
+
+
+def _exchange(made: Path, output: Path, old: Path) -> None:
+    """One folder for another, which is at `old` from then on; where that fails the older one is back."""
+    if not output.exists():
+        made.rename(output)
+        return
+    output.rename(old)
+    try:
+        made.rename(output)
+    except OSError:
+        old.rename(output)
+        raise
 
 
 def copy_into(room: Path, name: str, data: bytes) -> None:

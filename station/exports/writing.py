@@ -23,6 +23,7 @@ from station.exports.choosing import Left, Wanted, choose
 from station.exports.folders import MANIFEST, named, need_place, whole
 from station.exports.names import key_of, safe_stem, shown
 from station.originals import content_of
+from station.printing import plural
 from station.reviewing import masks_of, state_of
 from station.settings import Settings
 from station.testset import TestSet, frozen
@@ -35,6 +36,7 @@ class Tally:
 
     folder: Path
     lines: Sequence[ReviewLine]  # of what was to come there
+    written: list[ReviewLine] = field(default_factory=list)  # of what came
     held_back: bool = False  # the frozen test set, from which no model learns
     pictures: int = 0
     cells: int = 0
@@ -92,8 +94,23 @@ def export(
             style.write(_items(work, tally), folder)
             told = _manifest(work, tally, now, test_set)
             (folder / MANIFEST).write_text(json.dumps(told, indent=2), encoding="utf-8")
+        _need_pictures(tallies)
         ready(tallies)
     return tuple(tallies)
+
+
+def _need_pictures(tallies: Sequence[Tally]) -> None:
+    """Raise StationError where nothing but losses would appear, or would take the place of an older export."""
+    nothing = not any(tally.written for tally in tallies)
+    for tally in tallies:
+        lost = [one for one in tally.left if one.lost]
+        older = tally.folder.is_dir() and any(tally.folder.iterdir())
+        if lost and not tally.written and (nothing or older):
+            stays = f"; {tally.folder} stays as it is" if older else ""
+            raise StationError(
+                f"none of {plural(len(lost), 'picture')} could be exported{stays}; the first, image "
+                f"{lost[0].image_id} ({lost[0].path}): {lost[0].reason}"
+            )
 
 
 def _items(work: Work, tally: Tally) -> Iterator[Item]:
@@ -108,6 +125,7 @@ def _items(work: Work, tally: Tally) -> Iterator[Item]:
         except StationError as cause:
             tally.left.append(Left(line.image_id, line.path, str(cause), lost=True))
         else:
+            tally.written.append(line)
             _count(tally, item)
             yield item
         finally:

@@ -193,7 +193,7 @@ def _line(
         wbc_count=result.wbc_count,
         wbc_count_inside=result.wbc_count_inside,
         flags=result.flags,
-        cell_diameter_px=result.cell_diameter_px,
+        cell_diameter_px=(look and look.cell_diameter_px) or result.cell_diameter_px,
         model=look.model if look is not None and look.engine else result.model,
         model_sha256=look.model_sha256 if look is not None else None,
         engine=(look and look.engine) or result.engine,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -82,10 +83,17 @@ def _tiles(desk: Desk, lines: Iterable[ReviewLine]) -> list[Tile]:
             name_of(line.path),
             count_of(line),
             least.get(line.image_id),
-            f"{line.status}-{line.number}-{line.analysis_id or 0}-{line.marked:d}-{'+'.join(line.flags)}",
+            _version(line),
         )
         for line in lines
     ]
+
+
+def _version(line: ReviewLine) -> str:
+    """Names may be patients', and long: of these only a digest goes into the page."""
+    named = repr((line.path, line.slide, line.captured_at, line.reason)).encode(errors="surrogateescape")
+    counted = f"{line.status}-{line.number}-{line.analysis_id or 0}-{line.marked:d}-{'+'.join(line.flags)}"
+    return f"{counted}-{hashlib.sha256(named).hexdigest()[:8]}"
 
 
 def _states(desk: Desk, lines: Iterable[ReviewLine]) -> list[tuple[str, SignatureState]]:

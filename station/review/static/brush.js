@@ -44,6 +44,7 @@ export class Brush {
   }
 
   move({ x, y }) {
+    if (!this.strokes.length) return; // another analysis came, and dropped what was being painted
     const { points } = this.strokes.at(-1);
     points.push([round(x - 0.5), round(y - 0.5)]); // masks count from the middle of a pixel
     this.#show(points);

@@ -43,26 +43,38 @@ const page = {
   },
   /** Resolves to whether it was written. Corrections go one after the other. */
   send(kind, detail = {}, why = null) {
-    const meant = analysis();
-    busy = busy.then(() => sent(kind, detail, why ?? $("why").value, meant));
+    const meant = { analysis: analysis(), news }, typed = why === null ? $("why").value : "";
+    if (typed) $("why").value = ""; // what is typed from here on is of the next one
+    busy = busy.then(() => sent(kind, detail, why ?? typed, meant)).then((written) => {
+      if (!written && typed && !$("why").value) $("why").value = typed;
+      return written;
+    });
     return busy;
   },
 };
+
+/** How often something came upon the page that was not done here: what is said of the whole is said of what was seen. */
+let news = 0;
+const OF_THE_WHOLE = ["accept", "withdraw"];
 
 /** Whose cells are shown: their numbers have no meaning in another analysis. */
 const analysis = () => main.dataset.version.split("-")[1];
 
 async function sent(kind, detail, why, meant) {
-  if (meant !== analysis()) { page.say(`Nothing was written. ${RENUMBERED}`, true); return false; }
+  if (meant.analysis !== analysis()) { page.say(`Nothing was written. ${RENUMBERED}`, true); return false; }
+  if (OF_THE_WHOLE.includes(kind) && meant.news !== news) {
+    page.say("Nothing was written: the image was changed meanwhile; look again.", true);
+    return false;
+  }
   const told = { kind, detail, why, who: $("who").value, seen: main.dataset.version };
   const headers = { "content-type": "application/json", "x-csrf-token": document.querySelector("meta[name=csrf]").content };
   try {
     const answer = await fetch(`/images/${image}/corrections`, { method: "POST", headers, body: JSON.stringify(told) });
     if (!answer.ok) { page.say(await answer.text(), true); return false; }
     const parts = await answer.json();
+    if (parts.meanwhile) news += 1;
     exchange(parts);
     page.say(parts.written ? parts.words : `Nothing was written: ${parts.words}`, !parts.written);
-    if (parts.written) $("why").value = "";
     return parts.written;
   } catch (failure) {
     if (!(failure instanceof TypeError)) throw failure;
@@ -88,6 +100,7 @@ function exchange(parts) {
 /** Nothing that was meant for a cell may come to another one that has its number now. */
 function dropNumbers() {
   brush.discard();
+  brush.paintOn(null);
   page.forget();
   page.choose(null);
   page.say(RENUMBERED, true);
@@ -252,8 +265,10 @@ Object.keys(MODES).forEach((name, place) => { ACTIONS[place + 1] = () => setMode
 
 addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || document.querySelector("dialog[open]")) return;
-  const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
+  const typing = event.target.matches("input:not([type=checkbox], [type=radio]), select, textarea");
   if (typing && event.key !== "Escape") return;
+  if (event.target.type === "radio" && ARROWS[event.key]) return; // to the next colour
+  if (drag?.paints && ["Enter", "Escape"].includes(event.key)) return; // half a stroke is neither sent nor dropped
   if (onStage(event)) { event.preventDefault(); return; }
   if (event.key === "Enter" && mode === "repaint" && !event.target.matches("button, a")) { apply(); return; }
   const action = ACTIONS[event.key];
@@ -306,7 +321,10 @@ const renew = calmly(async () => {
   if (!answer.ok) return;
   const parts = await answer.json();
   if (seen !== Number(main.dataset.number)) return; // corrected here meanwhile
-  if (parts.words) page.say(parts.words);
+  if (parts.words) {
+    news += 1;
+    page.say(parts.words);
+  }
   exchange(parts);
 }, 300);
 listen((images) => { if (images === null || images.includes(image)) renew(); });

@@ -17,5 +17,8 @@ document.addEventListener("submit", async (event) => {
   const text = await answer.text();
   const main = new DOMParser().parseFromString(text, "text/html").querySelector("main");
   if (main) document.querySelector("main").replaceWith(document.adoptNode(main));
-  else document.getElementById("live").textContent = text;
+  else {
+    document.getElementById("live").textContent = text;
+    button.disabled = false;
+  }
 });
