@@ -20,7 +20,7 @@ from station.database.store import Store
 from station.engines import Option
 from station.engines.tensorrt.builder import DONE, RUNNING, Build, start_build
 from station.registry import Loaded, active_bundle, opened, plans_folder, setup_beside
-from station.selection import REFERENCE_OPTION, asked, choose, named, pending, standbys, try_one
+from station.selection import REFERENCE_OPTION, asked, choose, named, pending, stale, standbys, try_one, try_stale
 from station.settings import Engine as EngineSettings
 
 StartBuild = Callable[[Path, str, Path], Build]  # bundle, precision, folder of plans
@@ -57,8 +57,6 @@ class LiveModel:
 
     def _take_over(self, model: StoredModel) -> None:
         """Load a model. Where its file is damaged the one before it goes on counting, until the file is another one."""
-        if self._damaged is not None:
-            self._told.append(None)  # before the engine of this one has its say
         try:
             self._loaded = self._load(model)
         except BundleError as cause:
@@ -113,20 +111,36 @@ class LiveModel:
 
     def _is_outdated(self, model: StoredModel) -> bool:
         """Whether another model is active, or engines were tried again by another program."""
-        if self._damaged is not None and self._damaged == (model.sha256, _stamp(model)):
-            return False
+        if self._damaged is not None and self._damaged[0] == model.sha256:
+            return self._damaged[1] != _stamp(model)
         return self._model is None or (model.sha256, self._store.trials(model.sha256)) != (
             self._model.sha256,
             self._trials,
         )
 
     def _load(self, model: StoredModel) -> Loaded:
-        bundle, trials = active_bundle(model), self._store.trials(model.sha256)
-        self._trials = trials
+        bundle, home, is_first = active_bundle(model), Path(model.path), self._model is None
+        if not is_first:
+            self._told.append(None)  # what was wrong with the one before; then the engine of this one has its say
         self.close()
-        self._begin_next_build(trials, Path(model.path))
         self._let_go()
-        return self._opened(bundle, trials, Path(model.path))
+        trials = self._store.trials(model.sha256)
+        if not is_first:  # at the start the station has tried them a moment ago
+            trials = self._tried(bundle, trials, home)
+        self._trials = trials
+        self._begin_next_build(trials, home)
+        return self._opened(bundle, trials, home)
+
+    def _tried(self, bundle: Bundle, trials: tuple[EngineTrial, ...], home: Path) -> tuple[EngineTrial, ...]:
+        """How the engines came out, those anew of which that does not hold any more.
+
+        They may have been tried under other settings, with another runtime, or while the model before this one held the
+        GPU's memory.
+        """
+        if stale(trials, bundle, self._settings):
+            setup = setup_beside(home, self._settings, self._crashes.guard)
+            self._store.keep_trials(bundle.sha256, try_stale(trials, bundle, self._settings, setup))
+        return self._store.trials(bundle.sha256)
 
     def _let_go(self) -> None:
         """Of the engine that serves, before the next one is opened: two at once may be more than a GPU's memory holds.
@@ -159,13 +173,18 @@ class LiveModel:
         )
 
     def _look_after_build(self) -> None:
-        assert self._build is not None and self._model is not None
+        assert self._build is not None and self._model is not None and self._loaded is not None
         option, build = self._build
         state = build.poll()
         if state == RUNNING:
             return
         self.close()
-        bundle, home = active_bundle(self._model), Path(self._model.path)
+        try:
+            bundle, home = active_bundle(self._model), Path(self._model.path)
+        except BundleError as cause:  # damaged meanwhile: what was loaded of it is sound
+            self._damaged = self._model.sha256, _stamp(self._model)
+            self._told.append(f"{cause}; {self._loaded.name} goes on counting")
+            return
         self._let_go()
         trial = try_one(bundle, option, setup_beside(home, self._settings, self._crashes.guard), waits=state != DONE)
         if not trial.serves:

@@ -15,6 +15,7 @@ from station.crashes import LIMIT_SECONDS, Crashes
 from station.database.records import StoredModel
 from station.database.store import Store
 from station.engines import Engine, Guard, Option, Setup, open_engine, unguarded
+from station.printing import plural
 from station.proof import prove_engine
 from station.selection import (
     REFERENCE_OPTION,
@@ -57,7 +58,7 @@ def load_model(path: Path, settings: EngineSettings, trouble: Callable[[str], No
     """
     bundle = read_bundle(path, weights=False)
     option = choose_current((), bundle, settings)
-    setup = Setup(threads=settings.threads, build=False)
+    setup = setup_beside(path, settings)  # where it is an installed one, its plan lies there
     return opened(bundle, (option, *standbys((), option, settings)), setup, trouble)
 
 
@@ -66,7 +67,8 @@ def load_active(model: StoredModel, store: Store, settings: EngineSettings, trou
 
     Raises BundleError with the ways out where the model's file is damaged or gone.
     """
-    bundle, trials = active_bundle(model), store.trials(model.sha256)
+    bundle = active_bundle(model) if model == store.active_model() else installed_bundle(model)
+    trials = store.trials(model.sha256)
     option = choose_current(trials, bundle, settings)
     setup = setup_beside(Path(model.path), settings)
     return opened(bundle, (option, *standbys(trials, option, settings)), setup, trouble)
@@ -167,21 +169,56 @@ def try_again(
         store.keep_trials(model.sha256, try_stale(trials, bundle, settings, setup, step=step))
 
 
+def roll_back(store: Store) -> tuple[StoredModel, tuple[StoredModel, ...]]:
+    """Go back to the last model that was active before and is whole: (that one, those that were passed over).
+
+    Nothing is changed before it is found. Raises DatabaseError where there is none before, BundleError where none of
+    them is whole.
+    """
+    passed: list[StoredModel] = []
+    for model in store.earlier_models():
+        try:
+            installed_bundle(model)
+        except BundleError as cause:
+            passed.append(model)
+            problem = cause
+        else:
+            return store.rollback_model(model.model_id), tuple(passed)
+    if passed:
+        raise BundleError(f"there is no whole model to go back to ({plural(len(passed), 'damaged one')}): {problem}")
+    return store.rollback_model(), ()
+
+
 def active_bundle(model: StoredModel, *, weights: bool = False) -> Bundle:
     """The file of the active model, verified as far as it is read; see `read_bundle` for `weights`.
 
     Raises BundleError with the ways out where it is damaged or gone.
     """
     try:
-        bundle = read_bundle(Path(model.path), weights=weights)
-        if bundle.sha256 != model.sha256:
-            raise BundleError(f"{model.path} is not the bundle that proved itself here")
-        return bundle
+        return _verified(model, weights=weights)
     except BundleError as cause:
         raise BundleError(
             f"the active model cannot be used: {cause}; `station model install BUNDLE` puts the same or another one in "
             "its place, `station model rollback` goes back to the one before"
         ) from cause
+
+
+def installed_bundle(model: StoredModel) -> Bundle:
+    """Likewise of a model that need not be the active one, without its weights."""
+    try:
+        return _verified(model)
+    except BundleError as cause:
+        raise BundleError(
+            f"the model {model.name} cannot be used: {cause}; `station model install --no-activate` of the same bundle "
+            "mends it"
+        ) from cause
+
+
+def _verified(model: StoredModel, *, weights: bool = False) -> Bundle:
+    bundle = read_bundle(Path(model.path), weights=weights)
+    if bundle.sha256 != model.sha256:
+        raise BundleError(f"{model.path} is not the bundle that proved itself here")
+    return bundle
 
 
 def plans_folder(home: Path) -> Path:

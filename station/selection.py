@@ -294,4 +294,4 @@ def _asked_for(settings: EngineSettings) -> str:
 
 def _refusals(asked: Sequence[EngineTrial]) -> str:
     told = [f"{_option(t)}: {t.refusal or 'its plan is being built'}" for t in asked]
-    return "; ".join(told) or "the model holds no network for it"
+    return "; ".join(told) or "the model was not tried on it yet, or holds no network for it"

@@ -27,6 +27,7 @@ _NOISE = 0xCD
 CUDA_ERRORS = {
     0: ("cudaSuccess", "no error"),
     2: ("cudaErrorMemoryAllocation", "out of memory"),
+    46: ("cudaErrorDevicesUnavailable", "CUDA-capable device(s) is/are busy or unavailable"),
     35: ("cudaErrorInsufficientDriver", "CUDA driver version is insufficient for CUDA runtime version"),
     100: ("cudaErrorNoDevice", "no CUDA-capable device is detected"),
     700: ("cudaErrorIllegalAddress", "an illegal memory access was encountered"),

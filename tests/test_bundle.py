@@ -159,6 +159,8 @@ def test_what_is_no_bundle_is_named(tmp_path: Path) -> None:
 def test_without_manifest_it_is_no_bundle(written: Callable[[Mapping[str, bytes]], Path]) -> None:
     with pytest.raises(BundleError, match=r"is not a model bundle: it has no manifest\.json"):
         read_bundle(written({NETWORK_FILE: tiny_onnx()}))
+    with pytest.raises(BundleError, match=r"is not a model bundle: its manifest\.json tells of no model"):
+        read_bundle(written({MANIFEST: b'{"export": "training", "pictures": 3}'}))
 
 
 USUAL = dict.fromkeys(("stain", "focus", "contrast", "clipped", "confidence", "unclear"), 1.0) | {
@@ -169,6 +171,9 @@ USUAL = dict.fromkeys(("stain", "focus", "contrast", "clipped", "confidence", "u
 
 def manifest_with(**changes: object) -> bytes:
     return json.dumps(json.loads(whole_bundle().files[MANIFEST]) | changes).encode()
+
+
+WEIGHTS_IN_THE_NETWORK = json.loads(whole_bundle().files[MANIFEST])["networks"][0]
 
 
 @pytest.mark.parametrize(
@@ -188,6 +193,7 @@ def manifest_with(**changes: object) -> bytes:
         (manifest_with(separation={"smoothing": 1e4}), "separation.smoothing: Input should be less than or equal to 1"),
         (manifest_with(separation={"prominence": 2}), "separation.prominence: Input should be less than or equal to 1"),
         (manifest_with(reference=USUAL), "reference.stains.0.precision.0: Tuple should have at least 6"),
+        (manifest_with(weights=WEIGHTS_IN_THE_NETWORK), f"the weights are in {NETWORK_FILE}, which is a network"),
         (b"{", "Invalid JSON"),
         (b"", "Invalid JSON"),
     ],

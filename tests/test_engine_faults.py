@@ -126,6 +126,13 @@ def memory_held(gpu: Gpu) -> None:
     gpu.double.record.reason = OUT_OF_MEMORY
 
 
+def held_alone(gpu: Gpu) -> None:
+    """In exclusive-process mode a second program gets no context, which the library's log says in words of its own."""
+    gpu.double.record.failing["cudaStreamCreateWithFlags"] = 46
+    gpu.double.record.deserializes = False
+    gpu.double.record.reason = "Error Code 1: Cuda Runtime (all CUDA-capable devices are busy or unavailable)"
+
+
 FAULTS: dict[str, tuple[Callable[[Gpu], None], str]] = {
     "plan truncated": (truncated, "waits for its plan: the model tiny has no plan yet"),
     "plan of another version": (of_another_version, "waits for its plan: the model tiny has no plan yet"),
@@ -133,6 +140,7 @@ FAULTS: dict[str, tuple[Callable[[Gpu], None], str]] = {
     "library missing": (library_gone, "TensorRT cannot be loaded"),
     "driver missing": (driver_gone, "there is no NVIDIA driver, or it is older"),
     "GPU memory held by another program": (memory_held, "out of GPU memory"),
+    "GPU that another program holds alone": (held_alone, "busy or unavailable"),
 }
 
 
@@ -173,13 +181,39 @@ def test_a_lost_plan_is_built_anew_while_the_station_counts(gpu: Gpu, fault: str
     assert gpu.degraded() == []
 
 
-def test_a_gpu_whose_memory_was_held_serves_again_after_the_next_start(gpu: Gpu) -> None:
+@pytest.mark.parametrize("hold", [memory_held, held_alone])
+def test_a_gpu_that_was_held_serves_again_after_the_next_start(gpu: Gpu, hold: Callable[[Gpu], None]) -> None:
     gpu.count("a.bmp")
-    memory_held(gpu)
+    plan = gpu.plan.read_bytes()
+    hold(gpu)
     gpu.bench.restart()
     assert not gpu.count("b.bmp").startswith("tensorrt")
+    assert gpu.plan.read_bytes() == plan
     gpu.double.record.deserializes = True
+    gpu.double.record.failing.clear()
     gpu.bench.restart()
+    assert gpu.count("c.bmp").startswith("tensorrt")
+    assert gpu.degraded() == []
+
+
+def test_a_model_that_was_tried_while_the_gpu_was_full_is_tried_again_when_it_counts(gpu: Gpu) -> None:
+    """The engine of the model before it held the memory, and is let go when the new one is taken over."""
+    gpu.count("a.bmp")
+    gpu.double.record.refusing.add("create_execution_context")
+    gpu.double.record.reason = OUT_OF_MEMORY
+    gpu.bench.install(tiny_bundle("other"))
+    gpu.double.record.refusing.clear()
+    assert gpu.count("b.bmp").startswith("tensorrt")
+    assert gpu.degraded() == [] and gpu.bench.stored()["b.bmp"].model == "other"
+
+
+def test_what_was_wrong_with_the_engine_of_the_model_before_is_not_said_of_the_new_one(gpu: Gpu) -> None:
+    gpu.count("a.bmp")
+    gpu.double.record.refusing.add("execute_async_v3")
+    gpu.count("b.bmp")
+    assert gpu.degraded()
+    gpu.double.record.refusing.clear()
+    gpu.bench.install(tiny_bundle("other"))
     assert gpu.count("c.bmp").startswith("tensorrt")
     assert gpu.degraded() == []
 
@@ -385,6 +419,14 @@ def test_reanalyse_tells_the_trouble_once(failing: Failing) -> None:
     assert told.stdout.startswith("2 pictures analysed again by tiny: 4 -> 4 white cells")
     (line,) = told.stderr.splitlines()
     assert line.startswith("degraded: ") and failing.words in line
+
+
+def test_the_file_of_an_installed_model_is_counted_by_the_plan_that_lies_beside_it(gpu: Gpu) -> None:
+    model = gpu.bench.store.active_model()
+    assert model is not None
+    picture = gpu.save("a.bmp")
+    told = called(gpu, "segment", picture, "--model", model.path, "--engine", "tensorrt", "--format", "jsonl")
+    assert json.loads(told.stdout)["engine"].startswith("tensorrt") and not told.stderr
 
 
 def test_a_bundle_that_is_not_installed_is_counted_without_building_a_plan(gpu: Gpu) -> None:

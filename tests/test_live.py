@@ -205,6 +205,38 @@ def test_a_model_that_is_damaged_leaves_the_one_before_it_at_work(store: Store, 
     assert not live.has_changed()
 
 
+def test_a_model_that_is_damaged_while_its_plan_is_built_goes_on_counting(store: Store, tmp_path: Path) -> None:
+    model = installed(store, tmp_path)
+    with_trial(store, model, OTHER)
+    build = FakeBuild()
+    live = LiveModel(store, SETTINGS, start=lambda *_: build)  # type: ignore[arg-type,return-value]
+    before = live.current()
+    whole = Path(model.path).read_bytes()
+    Path(model.path).write_bytes(b"torn")
+    build.state = "done"
+    assert live.current() is before and live.current() is before
+    (told,) = live.troubles()
+    assert str(told).endswith("; tiny goes on counting")
+    Path(model.path).write_bytes(whole)
+    assert live.has_changed() and live.current().name == "tiny" and live.troubles()[0] is None
+
+
+def test_a_model_that_is_taken_over_is_tried_anew_where_what_is_known_does_not_hold(
+    store: Store, tmp_path: Path
+) -> None:
+    """It was installed when the settings named another engine."""
+    installed(store, tmp_path)
+    live = LiveModel(store, SETTINGS)
+    live.current()
+    write_bundle(tmp_path / "other.zip", tiny_bundle("other"))
+    reference_alone = EngineSettings(name="onnxruntime", threads=1)
+    other, _ = install(tmp_path / "other.zip", store, tmp_path / "models", reference_alone)
+    store.activate_model(other.model_id)
+    assert {trial.engine for trial in store.trials(other.sha256)} == {"onnxruntime"}
+    assert live.current().name == "other" and not live.has_changed()
+    assert {trial.engine for trial in store.trials(other.sha256)} >= {"onnxruntime", OTHER.engine}
+
+
 def test_a_damaged_model_is_taken_over_once_its_file_is_whole_again(store: Store, tmp_path: Path) -> None:
     installed(store, tmp_path)
     live = LiveModel(store, SETTINGS)

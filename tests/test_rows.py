@@ -277,6 +277,26 @@ def test_models_are_activated_and_taken_back_like_a_stack(store: Store) -> None:
         store.activate_model(9)
 
 
+def test_a_roll_back_may_lead_further(store: Store) -> None:
+    one, two, three = (store.add_model(name=n, sha256=n, path=n, description="") for n in ("one", "two", "three"))
+    for model in (one, two, one, three):
+        store.activate_model(model.model_id)
+    assert store.earlier_models() == (one, two)
+    with pytest.raises(DatabaseError, match="there is no earlier model"):
+        store.rollback_model(three.model_id)
+    assert store.rollback_model(two.model_id) == two == store.active_model()
+    assert store.earlier_models() == (one,)
+
+
+def test_facts_are_remembered_together_where_all_is_as_expected(store: Store) -> None:
+    assert store.record_facts({"a": 1, "b": 2}, expected={"a": None, "c": None})
+    assert not store.record_facts({"a": 3, "b": 4}, expected={"a": 1, "b": 9})
+    assert not store.record_facts({"a": 3}, expected={"a": None})
+    assert (store.fact("a"), store.fact("b")) == (1, 2)
+    assert store.record_facts({"a": 3}, expected={"a": 1, "b": 2})
+    assert store.fact("a") == 3
+
+
 def test_a_fact_is_remembered_as_it_was_told_last(store: Store) -> None:
     for value in (None, "Europe/Berlin", 7, 120.25, [2049, 2**40], None):
         store.record_fact("name", value)

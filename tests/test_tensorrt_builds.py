@@ -257,6 +257,14 @@ def test_without_a_gpu_the_reason_is_the_sentence_on_stderr(tiny: Path, tmp_path
     assert not (tmp_path / "plans").exists()
 
 
+def test_what_lies_in_the_folder_of_the_station_is_no_module_of_the_builder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('foreign code ran')")
+    monkeypatch.chdir(tmp_path)
+    assert "nothing.zip" in waited(start_build(tmp_path / "nothing.zip", "float32", tmp_path / "plans"))
+
+
 @pytest.mark.parametrize(
     ("code", "told"),
     [

@@ -94,13 +94,14 @@ def test_a_damaged_plan_is_deleted_and_built_anew(double: Double, tmp_path: Path
     opened(tmp_path)
     good = plan_of(tmp_path).read_bytes()
     DAMAGE[damage](plan_of(tmp_path))
+    double.record.calls.clear()
     with pytest.raises(PlanMissing):
         opened(tmp_path, build=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "timings"]
-    assert "deserialize_cuda_engine" not in double.record.names()[-4:]  # the library never saw it
+    assert "deserialize_cuda_engine" not in double.record.names()  # the library never saw it
     assert answers(opened(tmp_path))
     assert plan_of(tmp_path).read_bytes() == good
-    assert builds(double) == 2
+    assert builds(double) == 1
 
 
 @pytest.mark.parametrize("change", [{"version": "10.3.0"}, {"gpu": "NVIDIA GeForce RTX 5090"}], ids=str)
@@ -142,6 +143,7 @@ def test_a_plan_that_the_library_refuses_is_deleted_and_built_once_more(double: 
     with pytest.raises(EngineError, match="the library refuses the plan: the reason in the log"):
         opened(tmp_path)
     assert builds(double) == 2  # once more, not for ever
+    assert double.holds_nothing()
     assert list(tmp_path.glob("*.plan")) == []
     double.record.deserializes = True
     assert answers(opened(tmp_path))

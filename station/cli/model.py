@@ -24,8 +24,8 @@ from station.contract.errors import BundleError
 from station.crashes import Crashes
 from station.database.records import StoredModel
 from station.database.store import Store
-from station.registry import active_bundle
 from station.registry import install as install_bundle
+from station.registry import installed_bundle, roll_back
 from station.selection import choose
 
 
@@ -106,7 +106,7 @@ def activate(model: str, config: Path | None) -> None:
     """
     with writing(settings_of(config)) as store:
         chosen = _find(store, model)
-        active_bundle(chosen)  # a damaged one would count nothing
+        installed_bundle(chosen)  # a damaged one would count nothing
         store.activate_model(chosen.model_id)
     click.echo(f"active: {chosen.name} ({chosen.sha256[:12]})")
 
@@ -114,21 +114,16 @@ def activate(model: str, config: Path | None) -> None:
 @command.command("rollback")
 @config_option
 def rollback(config: Path | None) -> None:
-    """Go back to the model that was active before.
+    """Go back to the model that was active before; a damaged one is passed over.
 
     \b
     Example:
       station model rollback
     """
     with writing(settings_of(config)) as store:
-        before = store.active_model()
-        model = store.rollback_model()
-        try:
-            active_bundle(model)
-        except BundleError:
-            if before is not None:
-                store.activate_model(before.model_id)
-            raise
+        model, passed = roll_back(store)
+    for one in passed:
+        click.echo(f"passed over: {one.name} ({one.sha256[:12]}): its file is damaged or gone", err=True)
     click.echo(f"active: {model.name} ({model.sha256[:12]})")
 
 

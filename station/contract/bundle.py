@@ -89,14 +89,21 @@ def _manifest(path: Path, written: bytes) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(written)
     except ValidationError as cause:
-        if any(error["loc"][:1] == ("classes",) for error in cause.errors()):
-            raise BundleError(f"{path}: {MANIFEST}: {_other_classes(written)}") from cause
-        first = cause.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path}: {MANIFEST}: {where}: {first['msg']}") from cause
+        raise BundleError(f"{path}{_what_is_wrong(cause, written)}") from cause
     if not manifest.networks:
         raise BundleError(f"{path}: the manifest names no network")
     return manifest
+
+
+def _what_is_wrong(cause: ValidationError, written: bytes) -> str:
+    """With a manifest, as it stands behind the name of the bundle."""
+    errors = cause.errors()
+    if {("name",), ("scale",), ("provenance",)} <= {one["loc"] for one in errors if one["type"] == "missing"}:
+        return f" is not a model bundle: its {MANIFEST} tells of no model"
+    if any(one["loc"][:1] == ("classes",) for one in errors):
+        return f": {MANIFEST}: {_other_classes(written)}"
+    where = [".".join(map(str, errors[0]["loc"]))] if errors[0]["loc"] else []
+    return ": ".join(["", MANIFEST, *where, errors[0]["msg"]])
 
 
 def _other_classes(written: bytes) -> str:

@@ -157,6 +157,14 @@ class Manifest(Frozen):
     metrics: dict[str, dict[str, float]] = Field(default_factory=dict, description="data set -> figure -> value")
     reference: Reference | None = None
 
+    @model_validator(mode="after")
+    def _weights_of_their_own(self) -> Self:
+        """A station leaves the file of the weights unread."""
+        golden = {name for one in self.golden for name in (one.image, one.labels, one.cells)}
+        if self.weights is not None and self.weights.file in {one.file for one in self.networks} | golden:
+            raise ValueError(f"the weights are in {self.weights.file}, which is a network or golden picture too")
+        return self
+
     @model_serializer(mode="wrap")
     def _as_before_the_reference(self, plain: SerializerFunctionWrapHandler) -> dict[str, object]:
         """A bundle without one can be read by stations that know none."""

@@ -11,6 +11,8 @@ from station.contract.errors import DatabaseError
 from station.database.records import StoredModel
 from station.database.tables import Activation, ModelRow
 
+_VALID = select(Activation).where(Activation.rolled_back_at.is_(None)).order_by(Activation.id.desc())
+
 
 def add(session: Session, name: str, sha256: str, path: str, description: str, now: datetime) -> StoredModel:
     """A new row, or the one that exists for this content, with its file as it is now."""
@@ -32,16 +34,25 @@ def activate(session: Session, model_id: int, now: datetime) -> None:
         session.add(Activation(model_id=model_id, activated_at=now))
 
 
-def roll_back(session: Session, now: datetime) -> StoredModel:
-    """Take back the last activation. Raises DatabaseError where no earlier model was active."""
-    current = _last(session)
-    if current is not None:
-        current.rolled_back_at = now
-        session.flush()
-    before = _last(session)
-    if before is None:
+def roll_back(session: Session, now: datetime, model_id: int | None = None) -> StoredModel:
+    """Take back the last activation, or all since that of this model.
+
+    Raises DatabaseError where no earlier one was active.
+    """
+    valid = list(session.scalars(_VALID))
+    reached = next((one for one in valid[1:] if model_id in (None, one.model_id)), None)
+    if reached is None:
         raise DatabaseError("there is no earlier model to go back to")
-    return _stored(before.model)
+    for one in valid:
+        if one.id > reached.id:
+            one.rolled_back_at = now
+    return _stored(reached.model)
+
+
+def earlier(session: Session) -> tuple[StoredModel, ...]:
+    """The models that were active before, the last one first, each once."""
+    found = [_stored(one.model) for one in session.scalars(_VALID)]
+    return tuple(dict.fromkeys(one for one in found[1:] if one != found[0]))
 
 
 def active(session: Session) -> StoredModel | None:
@@ -56,8 +67,7 @@ def listed(session: Session) -> list[StoredModel]:
 
 
 def _last(session: Session) -> Activation | None:
-    valid = select(Activation).where(Activation.rolled_back_at.is_(None))
-    return session.scalar(valid.order_by(Activation.id.desc()).limit(1))
+    return session.scalar(_VALID.limit(1))
 
 
 def _stored(row: ModelRow) -> StoredModel:

@@ -168,10 +168,18 @@ class Store(Reviews):
         with self._writing() as session:
             installed.activate(session, model_id, self._clock())
 
-    def rollback_model(self) -> StoredModel:
-        """Go back to the model that was active before, and to the one before that when called again."""
+    def rollback_model(self, model_id: int | None = None) -> StoredModel:
+        """Go back to the model that was active before, and to the one before that when called again.
+
+        With `model_id` to where that one was active last. Raises DatabaseError where there is no such one.
+        """
         with self._writing() as session:
-            return installed.roll_back(session, self._clock())
+            return installed.roll_back(session, self._clock(), model_id)
+
+    def earlier_models(self) -> tuple[StoredModel, ...]:
+        """The models to which roll-backs lead, the next one first."""
+        with self._reading() as session:
+            return installed.earlier(session)
 
     def active_model(self) -> StoredModel | None:
         """The model that counts, if any."""

@@ -61,7 +61,9 @@ class Build:
 
 def start_build(bundle: Path, precision: str, plans: Path) -> Build:
     """Start building the plan of a network into the folder `plans`."""
-    return started([sys.executable, "-m", "station.engines.tensorrt.builder", str(bundle), precision, str(plans)])
+    # -P: what lies in the folder from which the station was started is no module of the builder.
+    command = [sys.executable, "-P", "-m", "station.engines.tensorrt.builder", str(bundle), precision, str(plans)]
+    return started(command)
 
 
 def started(command: Sequence[str]) -> Build:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,16 @@ class Session:
     def __init__(self, library: Library, cuda: Cuda, plan: bytes) -> None:
         """Raises PlanRefused, or EngineError where memory is out or the network has other ends."""
         self._cuda, self._log = cuda, library.log()
+        with ExitStack() as undone:
+            # First: it makes the context, and that a GPU lets nobody in just now is no fault of the plan.
+            self._stream = cuda.stream()
+            undone.callback(cuda.end, self._stream)
+            self._load(library, plan)
+            undone.pop_all()
+        self._profile = 0
+        self._source, self._sink = Buffer(cuda), Buffer(cuda)
+
+    def _load(self, library: Library, plan: bytes) -> None:
         self._runtime = runtime = created(library.trt.Runtime, self._log)  # must outlive the engine
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
@@ -59,9 +70,6 @@ class Session:
         self._context = engine.create_execution_context()
         if self._context is None:
             raise EngineError(f"no memory to run the plan in: {self._log.reason()}")
-        self._profile = 0
-        self._source, self._sink = Buffer(cuda), Buffer(cuda)
-        self._stream = cuda.stream()
 
     @uncollected()
     def infer(self, tiles: NDArray[np.uint8], span: Span) -> NDArray[np.float32]:
