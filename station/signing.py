@@ -23,7 +23,7 @@ from station.database.review_records import (
 )
 from station.database.store import Store
 from station.days import bounds, in_reach
-from station.printing import as_text
+from station.printing import PSEUDONYMS, as_text
 
 _UNDER_WAY = ("waiting", "queued", "leased")
 _NAMED_AT_MOST = 10
@@ -106,7 +106,8 @@ def scope_of(subject: Subject, name: str, zone: ZoneInfo) -> Scope:
 
 def _need_settled(subject: Subject, name: str, lines: Sequence[ReviewLine]) -> None:
     if not _counted(lines):
-        raise CorrectionError(f"there is no counted image of the {subject} {name}, so there is nothing to sign")
+        hint = f"; {PSEUDONYMS}" if subject == "slide" else ""
+        raise CorrectionError(f"there is no counted image of the {subject} {name}, so there is nothing to sign{hint}")
     marked = [f"{line.image_id}" for line in lines if line.marked]
     if marked:
         raise CorrectionError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from stores import Clock
 
 from station.cli import COMMANDS
 from station.contract.bundle import write_bundle
+from station.database.lock import RunLock
 from station.database.records import CAMERA_SCALE
 from station.database.store import Store
 from station.demo.camera import encode_bmp
@@ -122,6 +124,37 @@ def test_a_link_in_a_circle_does_not_stop_the_others(fields: Path, station: Comm
     assert told.returncode == 1 and "loop.bmp: cannot be read (" in told.stderr and "Traceback" not in told.stderr
     lines = [json.loads(line) for line in told.stdout.splitlines()]
     assert len(lines) == len(list(fields.iterdir())) == 1 + sum("wbc_count" in line for line in lines)
+
+
+def test_a_folder_that_gives_nothing_is_named_and_the_others_are_counted(
+    fields: Path, station: Command, tmp_path: Path
+) -> None:
+    slides = tmp_path / "slides"
+    (slides / "S-1").mkdir(parents=True)
+    (slides / "S-1" / "two.bmp").write_bytes((fields / "two.bmp").read_bytes())
+    told = station("segment", fields / "two.bmp", slides, "--cell-diameter", 100, "--format", "jsonl")
+    assert told.returncode == 1 and len(told.stdout.splitlines()) == 1
+    assert (
+        told.stderr == f"error: there are no pictures in {slides}; those in its sub-folders are not taken: name these\n"
+    )
+    told = station("segment", slides)
+    assert told.returncode == 2 and "those in its sub-folders are not taken" in told.stderr
+
+
+@pytest.mark.parametrize(("cut", "code", "words"), [("interrupt", 130, "interrupted\n"), ("close", 141, "")])
+def test_a_command_that_is_cut_off_says_so_by_its_exit_code(fields: Path, cut: str, code: int, words: str) -> None:
+    for number in range(20):
+        (fields / f"{number}.bmp").write_bytes((fields / "two.bmp").read_bytes())
+    program = Path(sys.executable).with_name("station")
+    line = [program, "segment", fields, "--cell-diameter", "100", "--format", "jsonl"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert json.loads(process.stdout.readline())["wbc_count"] == 2
+        if cut == "interrupt":
+            process.send_signal(signal.SIGINT)
+        process.stdout.close()
+        told = process.stderr.read()
+    assert process.returncode == code and told.endswith(words) and "Traceback" not in told
 
 
 @pytest.mark.parametrize("option", ["--masks", "--overlays"])
@@ -346,9 +379,17 @@ def test_models_are_installed_activated_and_rolled_back(home: Path, station: Com
     starter = Path(station("model", "path", "starter", *config).stdout.strip())
     whole = starter.read_bytes()
     starter.write_bytes(b"torn")
-    assert station("model", "rollback", *config).returncode == 1
+    told = station("model", "rollback", *config)
+    assert told.returncode == 1 and "there is no whole model to go back to (1 damaged one)" in told.stderr
     assert station("model", "path", *config).stdout.strip() == str(bundle)
+    write_bundle(tmp_path / "third.zip", tiny_bundle("third"))
+    station("model", "install", tmp_path / "third.zip", *config)
     starter.write_bytes(whole)
+    whole = bundle.read_bytes()
+    bundle.write_bytes(b"torn")
+    told = station("model", "rollback", *config)
+    assert told.stdout.startswith("active: starter") and "passed over: tiny" in told.stderr
+    bundle.write_bytes(whole)
     told = station("model", "activate", "other", *config)
     assert (told.returncode, "no installed model is called 'other'; installed: 1 (starter)" in told.stderr) == (1, True)
 
@@ -438,6 +479,36 @@ def test_report_and_status_tell_what_run_did(home: Path, station: Command) -> No
     ]
 
 
+def test_status_says_whether_a_station_runs(home: Path, station: Command) -> None:
+    config = ("--config", home / "station.toml")
+    assert "not running: `station run`" in station("status", *config).stdout
+    told = json.loads(station("status", "--json", *config).stdout)
+    assert (told["running"], told["cell_diameter"]) == (None, "120 px, told")
+    with RunLock(home / "station.db", clock=Clock()):
+        assert f"running: process {os.getpid()} on" in station("status", *config).stdout
+        assert f"process {os.getpid()} on" in json.loads(station("status", "--json", *config).stdout)["running"]
+
+
+def test_a_backup_is_read_where_no_station_is(home: Path, station: Command, tmp_path: Path) -> None:
+    backup = tmp_path / "elsewhere" / "copy.db"
+    backup.parent.mkdir()
+    assert station("backup", "-o", backup, "--config", home / "station.toml").returncode == 0
+    told = station("restore", backup, "--check", cwd=backup.parent)
+    assert (told.returncode, told.stdout) == (0, f"{backup}: whole; no pictures\n")
+    assert station("restore", backup, "--yes", cwd=backup.parent).returncode == 2
+    (tmp_path / "field.bmp").write_bytes(encode_bmp(FIELD.image))
+    told = station("restore", tmp_path / "field.bmp", "--check", cwd=tmp_path)
+    assert told.returncode == 1 and "name a station's database or a backup of one" in told.stderr
+
+
+def test_what_is_missing_in_a_command_is_said_in_its_own_words(home: Path, station: Command) -> None:
+    config = ("--config", home / "station.toml")
+    told = station("correct", 8, "--split", 1, *config)
+    assert told.returncode == 2 and "--split takes a cell and a place in each part: --split 1 120,90" in told.stderr
+    told = station("sign", "--slide", "td1b93e1", "--who", "Ada", *config)
+    assert told.returncode == 1 and "`station report --names` the names" in told.stderr
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -456,6 +527,8 @@ def test_yesterday_is_the_stations_and_names_the_file(home: Path, station: Comma
     day = datetime.now(ZoneInfo("Pacific/Kiritimati")).date() - timedelta(days=1)
     assert told.stdout == f"wrote {home / f'report-{day}.txt'}\n"
     assert (home / f"report-{day}.txt").read_text().startswith(f"{day} (Pacific/Kiritimati): 0 pictures")
+    today = f"{day + timedelta(days=1)} (Pacific/Kiritimati)"
+    assert station("report", "--date", "today", "--config", path).stdout.startswith(today)
 
 
 def test_pages_that_were_missed_are_written_and_none_twice(home: Path, station: Command) -> None:

@@ -720,6 +720,8 @@ def test_what_models_learnt_from_is_not_drawn(fresh: Room, tmp_path: Path) -> No
         fresh.take(1, slide=f"S-{number}")
     told = fresh.call("export", "--format", "training", "-o", tmp_path / "train")
     assert told.exit_code == 0 and "no test set is frozen, and none can be drawn from these slides" in told.stderr
+    manifest = json.loads((tmp_path / "train" / "manifest.json").read_text())
+    assert (manifest["from"], manifest["to"]) == (None, None)  # of all days
     told = fresh.call("testset", "freeze", *days)
     assert told.exit_code == 1 and "all 3 slides of 2026-11-23 to 2026-11-23 were exported" in told.stderr
     fresh.take(1, slide="S-new")

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from station.cli.ends import INTERRUPTED, leave_quietly
 from station.contract.errors import StationError
 from station.journal import say
 from station.printing import printable
@@ -64,9 +65,12 @@ class Commands(click.Group):
         except StationError as failure:
             say(f"error: {printable(str(failure))}", err=True)
             sys.exit(failure.exit_code)
+        except KeyboardInterrupt:
+            say("interrupted", err=True)
+            sys.exit(INTERRUPTED)
         except OSError as failure:
-            if failure.errno == errno.EPIPE:  # click ends quietly where nobody reads on
-                raise
+            if failure.errno == errno.EPIPE:
+                leave_quietly()
             say(f"error: {failure.strerror or failure}: {failure.filename or 'the output'}", err=True)
             sys.exit(1)
 

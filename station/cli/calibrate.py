@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from station.cli.context import config_option, degraded, progress, reading, settings_if_any, settings_of, show, writing
-from station.cli.segment import expanded
+from station.cli.segment import expanded, tell_empty
 from station.contract.errors import ImageError, StationError
 from station.printing import plural, printable
 from station.settings import Engine, Settings
@@ -57,7 +57,8 @@ def command(pictures: tuple[Path, ...], most: int, seed: int, keep: bool, config
         raise StationError('camera.cell_diameter_px is told in the settings; make it "auto" to keep a measured one')
     if keep and settings and settings.camera.um_per_px is not None:
         raise StationError("camera.um_per_px tells the scale in the settings; take it out to keep a measured one")
-    files = expanded(pictures) if pictures or not settings else _of_camera(settings.camera.folder)
+    files, empty = expanded(pictures) if pictures or not settings else (_of_camera(settings.camera.folder), [])
+    tell_empty(empty)
     told = list(_told(_chosen(files, most, seed), settings))
     found = [one.diameter_px for one in told if one.diameter_px is not None]
     show(_table(told))

@@ -95,6 +95,8 @@ def _detail(kind: str, value: Any, more: Sequence[str], diameter: float | None) 
     if kind == "remove":
         return {"cell_id": value}
     if kind == "split":
+        if len(more) < 2:
+            raise click.UsageError(f"--split takes a cell and a place in each part: --split {value} 120,90 160,95")
         return {"cell_id": value, "points": tuple(_place(one) for one in more)}
     if kind == "merge":
         return {"cell_ids": (value, *more)}

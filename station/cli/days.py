@@ -8,7 +8,17 @@ import click
 
 from station.days import REACH, in_reach
 
-DAY = click.DateTime(["%Y-%m-%d"])
+
+class _Day(click.DateTime):
+    """A date."""
+
+    name = "YYYY-MM-DD"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return self.name
+
+
+DAY = _Day(["%Y-%m-%d"])
 
 
 def span(first: datetime, last: datetime) -> tuple[date, date]:

@@ -56,7 +56,8 @@ def command(
     """Write counted pictures as they count now, corrections included, into a folder.
 
     training: images, masks and groups as `trainer fit` reads them. With a frozen test set (`station testset`) its
-    pictures go into a folder `<output>-test` beside it. qupath: GeoJSON. csv: a line per picture and per cell. coco:
+    pictures go into a folder `<output>-test` beside it; draw that first, for slides that were exported for training are
+    never drawn for one. qupath: GeoJSON. csv: a line per picture and per cell. coco:
     instances of cells and nuclei. tiff: label images as OME-TIFF. imagej: RoiSet.zip.
 
     The folder appears whole or not at all; manifest.json says what it holds. Rejected pictures are left out, but for

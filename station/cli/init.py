@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from station.commission import check_database_place, commission, is_empty, remem
 from station.contract.errors import SettingsError
 from station.engines import AUTO, ENGINES
 from station.places import kind_of
+from station.printing import printable
 from station.settings import Settings, misplaced, parse_settings, read_settings
 from station.watching import as_stored
 
@@ -71,6 +73,7 @@ def command(
     if golden:
         click.echo(f"the starter model proved itself on {len(golden)} golden pictures and is active")
     click.echo(f"station ready: settings {path}, camera folder {settings.camera.folder}")
+    click.echo(printable(f"`station run --config {shlex.quote(str(path))}` watches it"))
 
 
 def _written(path: Path, camera: Path | None, cell_diameter: float | None, time_zone: str, engine: str) -> Settings:

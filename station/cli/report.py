@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import click
 
@@ -17,20 +17,23 @@ from station.reports import DETAILED, FORMATS, render, summarise
 from station.reports.day import detailed
 from station.settings import Settings
 
-_YESTERDAY = "yesterday"
+Word: TypeAlias = Literal["today", "yesterday"]
 
 
-class _DayOrYesterday(click.DateTime):
-    """A date, or the word for the day that ended last, which a timer needs."""
+class _DayOrWord(click.DateTime):
+    """A date, or the word for a day: a timer needs the one that ended last."""
 
-    name = "date"
+    name = "YYYY-MM-DD|yesterday|today"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if value == _YESTERDAY else super().convert(value, param, ctx)
+        return value if value in get_args(Word) else super().convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return self.name
 
 
 @click.command("report")
-@click.option("--date", "day", type=_DayOrYesterday(["%Y-%m-%d"]), help="A local day, or `yesterday` (default: today).")
+@click.option("--date", "day", type=_DayOrWord(["%Y-%m-%d"]), help="A local day (default: today).")
 @click.option("--from", "first", type=DAY, help="First local day.")
 @click.option("--to", "last", type=DAY, help="Last local day, included.")
 @click.option(
@@ -51,7 +54,7 @@ class _DayOrYesterday(click.DateTime):
 )
 @config_option
 def command(
-    day: datetime | Literal["yesterday"] | None,
+    day: datetime | Word | None,
     first: datetime | None,
     last: datetime | None,
     missing: int | None,
@@ -113,12 +116,11 @@ def _write(output: Path, text: str) -> None:
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as cause:
-        raise StationError(f"{output} cannot be written ({cause.strerror})") from cause
+        raise StationError(f"{output} cannot be written ({cause.strerror}); name another place with -o") from cause
     click.echo(f"wrote {output}")
 
 
-def _days(
-    day: datetime | Literal["yesterday"] | None, first: datetime | None, last: datetime | None, today: date
-) -> tuple[date, date]:
-    one = day if isinstance(day, datetime) else day and datetime.combine(today - timedelta(days=1), time.min)
+def _days(day: datetime | Word | None, first: datetime | None, last: datetime | None, today: date) -> tuple[date, date]:
+    back = timedelta(days=1 if day == "yesterday" else 0)
+    one = day if isinstance(day, datetime) else day and datetime.combine(today - back, time.min)
     return any_span(one, first, last) or (today, today)

@@ -29,10 +29,10 @@ def command(backup: Path, check: bool, yes: bool, config: Path | None) -> None:
       systemctl stop station
       sudo -u wbc-station station restore backups/station-20261123T023000Z.db --config station.toml
     """
-    settings = settings_of(config)
+    settings = None if check else settings_of(config)  # the drill needs no station
     held = examine(backup)
     click.echo(printable(f"{backup}: whole; {in_words(held)}"))
-    if check:
+    if settings is None:
         return
     database = settings.database.path
     if not yes:

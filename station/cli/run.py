@@ -60,6 +60,7 @@ def command(config: Path | None, once: bool) -> None:
         station = station_for(settings, store, bell, lines, stays=not once)
         try:
             if not once:
+                say(printable(f"watching {settings.camera.folder}; Ctrl-C or SIGTERM ends it"))
                 run(station, stop, bell.event)
                 return
             last = run_once(station, stop, bell.event)

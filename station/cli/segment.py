@@ -29,6 +29,8 @@ from station.settings import Engine as EngineSettings
 from station.settings import Limits, Settings
 from station.watching import PICTURES, is_container, is_picture
 
+_BELOW = "; those in its sub-folders are not taken: name these"
+
 
 @click.command("segment")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -71,7 +73,7 @@ def command(
       station segment field.bmp --cell-diameter 120 --overlays seen
       station segment fields/ --format jsonl > counts.jsonl
     """
-    files = expanded(paths)
+    files, empty = expanded(paths)
     _refuse_equal_stems(files, masks, overlays)
     _refuse_overwriting(files, masks, overlays)
     settings = settings_if_any(config)
@@ -82,7 +84,8 @@ def command(
     )
     um_per_px = settings.camera.um_per_px if settings else None
     failures = _show(outcomes, len(files), style, loaded, um_per_px, masks, overlays)
-    sys.exit(1 if failures else 0)
+    tell_empty(empty)
+    sys.exit(1 if failures or empty else 0)
 
 
 def as_json(result: Result, model: Loaded, um_per_px: float | None = None) -> dict[str, Any]:
@@ -119,19 +122,28 @@ def as_json(result: Result, model: Loaded, um_per_px: float | None = None) -> di
     }
 
 
-def expanded(paths: Sequence[Path]) -> list[Path]:
-    """Folders are replaced by their pictures, sorted; a folder that is named like a picture is left to fail by name."""
+def expanded(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Folders are replaced by their pictures, sorted: (files, folders that hold none).
+
+    A folder that is named like a picture is left to fail by name. Raises UsageError where there is no file at all.
+    """
     files: list[Path] = []
+    empty: list[Path] = []
     for path in paths:
+        own = [path]
         if path.is_dir() and path.suffix.lower().lstrip(".") not in PICTURES:
-            files += sorted(
-                entry for entry in path.iterdir() if is_picture(entry.name) and not is_container(entry.name)
-            )
-        else:
-            files.append(path)
+            own = sorted(entry for entry in path.iterdir() if is_picture(entry.name) and not is_container(entry.name))
+        files += own
+        empty += [] if own else [path]
     if not files:
-        raise click.UsageError(f"no pictures in {', '.join(map(str, paths))}")
-    return files
+        raise click.UsageError(f"no pictures in {', '.join(map(str, paths))}{_BELOW}")
+    return files, empty
+
+
+def tell_empty(folders: Sequence[Path]) -> None:
+    """On stderr, each folder that was named and gave nothing."""
+    for folder in folders:
+        click.echo(printable(f"error: there are no pictures in {folder}{_BELOW}"), err=True)
 
 
 def _refuse_equal_stems(files: Sequence[Path], *folders: Path | None) -> None:

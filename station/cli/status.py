@@ -14,6 +14,7 @@ from rich.table import Column, Table
 
 from station.cli.context import config_option, now_utc, reading, settings_of, show
 from station.commission import folder_problem
+from station.database.lock import holder
 from station.database.records import CAMERA_SCALE, CLOCK_TROUBLE, ENGINE_TROUBLE, Fact, OpenItem
 from station.ledger import is_over
 from station.places import free_bytes
@@ -42,6 +43,7 @@ def command(config: Path | None, as_json: bool) -> None:
         trials = store.trials(model.sha256) if model else ()
         trouble, clock = store.fact(ENGINE_TROUBLE), store.fact(CLOCK_TROUBLE)
         problem = folder_problem(store, settings.camera.folder)
+    running = holder(settings.database.path)
     full = Disk(settings.database.path, settings.limits.min_free_bytes, free_bytes).problem()
     choice = choose(trials, settings.engine) if trials else None
     trouble = trouble or gpu_trouble(trials, settings.engine)
@@ -50,6 +52,7 @@ def command(config: Path | None, as_json: bool) -> None:
             {"path": i.path, "status": i.status, "reason": i.reason, "since": i.since.isoformat()} for i in items
         ]
         known = {"model": model.name if model else None, "camera_cell_diameter_px": scale, "degraded": problem}
+        known |= {"running": running, "cell_diameter": _diameter(settings.camera, scale)}
         known |= {"disk": full, "clock": clock}
         engine = {"engine": str(choice.option) if choice else None, "engine_reason": choice.reason if choice else None}
         click.echo(json.dumps({"counts": counts, "open": open_items} | known | engine | {"engine_trouble": trouble}))
@@ -60,6 +63,7 @@ def command(config: Path | None, as_json: bool) -> None:
     if choice:
         console.print(f"engine: {choice.option}, {choice.reason}", soft_wrap=True, highlight=False)
     console.print(f"cell diameter: {_diameter(settings.camera, scale)}", highlight=False)
+    console.print(f"running: {running}" if running else "not running: `station run`, or systemctl start station")
     for sentence in filter(None, (problem, full, trouble, clock)):
         console.print(f"degraded: {sentence}", soft_wrap=True)
     if model and not Path(model.path).is_file():

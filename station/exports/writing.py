@@ -19,7 +19,7 @@ from station.database.records import History
 from station.database.review_records import Reviewed, ReviewLine
 from station.database.store import Store
 from station.exports import Item, Needs, Pixels, open_format
-from station.exports.choosing import Left, Wanted, choose
+from station.exports.choosing import EVER, Left, Wanted, choose
 from station.exports.folders import MANIFEST, named, need_place, whole
 from station.exports.names import key_of, safe_stem, shown
 from station.originals import content_of
@@ -189,8 +189,8 @@ def _manifest(work: Work, tally: Tally, now: datetime, test_set: TestSet | None)
         "export": wanted.style,
         "made_at": now.astimezone(work.settings.report.zone).isoformat(timespec="seconds"),
         "wbc_station": package_version(),
-        "from": wanted.first.isoformat(),
-        "to": wanted.last.isoformat(),
+        "from": wanted.first.isoformat() if wanted.first != EVER[0] else None,
+        "to": wanted.last.isoformat() if wanted.last != EVER[1] else None,
         "time_zone": work.settings.report.time_zone,
         "slide": None if wanted.slide is None else show(wanted.slide),
         "only_reviewed": wanted.reviewed,

@@ -10,6 +10,8 @@ import click
 
 from station.contract.errors import StationError
 
+_INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
+
 # name -> what `trainer --help` says of it; the module of that name in this folder holds the command `command`
 COMMANDS = {
     "fit": "Train a network on folders of pictures and masks.",
@@ -48,6 +50,9 @@ class Commands(click.Group):
         except StationError as failure:
             click.echo(f"error: {failure}", err=True)
             sys.exit(failure.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            sys.exit(_INTERRUPTED)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
