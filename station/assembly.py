@@ -12,6 +12,7 @@ from station.bell import Bell
 from station.commission import folder_identity
 from station.database.store import Store
 from station.deaths import Deaths
+from station.engines import Option
 from station.intake import Intake, TickResult
 from station.live import LiveModel
 from station.notify import Notify
@@ -89,7 +90,12 @@ def assemble(
         deaths=Deaths(settings.database.path.with_name(f"{settings.database.path.name}-reading")),
         files_per_tick=LEASED,  # the network waits for the first look of a pass, and works beside all others
     )
-    model = LiveModel(store, settings.engine) if stays else LiveModel(store, settings.engine, start=None)
+
+    def alive(_option: Option) -> None:  # a trial may take as long as systemd waits for the next picture
+        notify("WATCHDOG=1")
+
+    start = {} if stays else {"start": None}
+    model = LiveModel(store, settings.engine, step=alive, **start)
     overlaps = Overlaps(store, settings.limits.overlap_fields)
     disk = Disk(settings.database.path, settings.limits.min_free_bytes, free_bytes)
     clocks = Clocks(clock, awake_or_not or monotonic)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from station.contract.bundle import Bundle
-from station.contract.errors import BundleError
+from station.contract.errors import BundleError, EngineError
 from station.crashes import DIED, MOST_AT_WORK, Crashes
 from station.database.records import EngineTrial, StoredModel
 from station.database.store import Store
@@ -29,9 +29,16 @@ StartBuild = Callable[[Path, str, Path], Build]  # bundle, precision, folder of 
 class LiveModel:
     """The active model of the database, loaded; a newly activated one is taken over with the next picture."""
 
-    def __init__(self, store: Store, settings: EngineSettings, *, start: StartBuild | None = start_build) -> None:
-        """`start`: none for a station that ends before a plan could be built."""
-        self._store, self._settings, self._start = store, settings, start
+    def __init__(
+        self,
+        store: Store,
+        settings: EngineSettings,
+        *,
+        start: StartBuild | None = start_build,
+        step: Callable[[Option], None] = lambda _option: None,
+    ) -> None:
+        """`start`: none for a station that ends before a plan could be built. `step` is called before each trial."""
+        self._store, self._settings, self._start, self._step = store, settings, start, step
         self._crashes = Crashes(store)
         self._model: StoredModel | None = None
         self._trials: tuple[EngineTrial, ...] = ()  # by which the engine of the loaded one was chosen
@@ -135,11 +142,15 @@ class LiveModel:
         """How the engines came out, those anew of which that does not hold any more.
 
         They may have been tried under other settings, with another runtime, or while the model before this one held the
-        GPU's memory.
+        GPU's memory. What fails here leaves what is known: the station counts, if need be on the reference.
         """
-        if stale(trials, bundle, self._settings):
-            setup = setup_beside(home, self._settings, self._crashes.guard)
-            self._store.keep_trials(bundle.sha256, try_stale(trials, bundle, self._settings, setup))
+        setup = setup_beside(home, self._settings, self._crashes.guard)
+        try:
+            if stale(trials, bundle, self._settings):
+                tried = try_stale(trials, bundle, self._settings, setup, step=self._step)
+                self._store.keep_trials(bundle.sha256, tried)
+        except (BundleError, EngineError) as cause:
+            self._told.append(str(cause))
         return self._store.trials(bundle.sha256)
 
     def _let_go(self) -> None:

@@ -151,7 +151,7 @@ def restore(backup: Path, database: Path, *, clock: Clock) -> Restored:
     if database.exists() and backup.samefile(database):
         raise DatabaseError(f"{backup} is the database itself; name a backup")
     database = database.resolve()  # what a link leads to is replaced, not the link
-    with RunLock(database, clock=clock):
+    with RunLock(database, clock=clock, command="restore"):
         examine(backup)
         staging = database.with_name(f"{database.name}.restoring")
         aside = database.with_name(f"{database.name}.before-restore-{_in_name(clock())}.db")

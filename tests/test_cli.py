@@ -487,6 +487,8 @@ def test_status_says_whether_a_station_runs(home: Path, station: Command) -> Non
     with RunLock(home / "station.db", clock=Clock()):
         assert f"running: process {os.getpid()} on" in station("status", *config).stdout
         assert f"process {os.getpid()} on" in json.loads(station("status", "--json", *config).stdout)["running"]
+    with RunLock(home / "station.db", clock=Clock(), command="restore"):
+        assert f"running: `station restore`, process {os.getpid()} on" in station("status", *config).stdout
 
 
 def test_a_backup_is_read_where_no_station_is(home: Path, station: Command, tmp_path: Path) -> None:
@@ -498,7 +500,7 @@ def test_a_backup_is_read_where_no_station_is(home: Path, station: Command, tmp_
     assert station("restore", backup, "--yes", cwd=backup.parent).returncode == 2
     (tmp_path / "field.bmp").write_bytes(encode_bmp(FIELD.image))
     told = station("restore", tmp_path / "field.bmp", "--check", cwd=tmp_path)
-    assert told.returncode == 1 and "name a station's database or a backup of one" in told.stderr
+    assert told.returncode == 1 and "or name a station's database or a backup of one" in told.stderr
 
 
 def test_what_is_missing_in_a_command_is_said_in_its_own_words(home: Path, station: Command) -> None:

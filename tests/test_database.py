@@ -39,7 +39,7 @@ from station.contract.errors import DatabaseError
 from station.database import schema
 from station.database.backup import verified_copy, verify
 from station.database.connection import open_engine
-from station.database.lock import RunLock
+from station.database.lock import RunLock, holder
 from station.database.store import Store
 from station.database.tables import Row
 
@@ -407,3 +407,23 @@ def test_one_changed_byte_is_found(store: Store) -> None:
     _damage(store.path, b"content of a.bmp", b"C")  # in the table, or in the index of its contents
     with pytest.raises(DatabaseError, match=r"is damaged \(.*index.*\); restore a backup"):
         verify(store.path)
+
+
+def test_who_only_asks_whether_a_station_runs_keeps_none_from_starting(tmp_path: Path) -> None:
+    with _lock(tmp_path / "station.db"):
+        pass
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            holder(tmp_path / "station.db")
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for _ in range(300):
+            with _lock(tmp_path / "station.db"):
+                pass
+    finally:
+        ended.set()
+        asking.join()

@@ -554,22 +554,30 @@ def test_an_older_export_stays_where_no_picture_can_be_read(fresh: Room, tmp_pat
     assert not (tmp_path / "new").exists()
 
 
-def test_an_older_export_is_back_where_the_new_one_cannot_take_its_place(
-    fresh: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cut", [OSError(errno.EBUSY, "busy"), KeyboardInterrupt()], ids=["busy", "interrupted"])
+@pytest.mark.parametrize("moves", range(4))
+def test_older_exports_are_back_where_the_new_ones_cannot_take_their_places(
+    fresh: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: BaseException, moves: int
 ) -> None:
-    fresh.take(1)
-    assert fresh.call("export", "--format", "csv", "-o", tmp_path / "out").exit_code == 0
-    rename = Path.rename
+    """Of a training set and its tests both are exchanged or none, whichever of the four moves fails."""
+    for number in range(4):
+        fresh.take(1, slide=f"S-{number}")
+    assert fresh.call("testset", "freeze", "--from", "2026-11-23", "--to", "2026-11-23").exit_code == 0
+    assert fresh.call("export", "--format", "training", "-o", tmp_path / "train").exit_code == 0
+    before = {path: path.stat().st_ino for path in tmp_path.glob("train*/manifest.json")}
+    rename, left = Path.rename, [moves]
 
     def refused(path: Path, target: Path) -> Path:
-        if path.name == "new":
-            raise OSError(errno.EACCES, "Permission denied")
+        left[0] -= 1
+        if left[0] == -1:
+            raise cut
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", refused)
-    told = fresh.call("export", "--format", "csv", "--overwrite", "-o", tmp_path / "out")
-    assert told.exit_code == 1 and "permission denied" in told.stderr
-    assert len(rows_of(tmp_path / "out" / "images.csv")) == 1
+    with pytest.raises((StationError, KeyboardInterrupt)):
+        export(fresh.store, fresh.settings, Wanted("training"), tmp_path / "train", NIGHT, overwrite=True)
+    assert {path: path.stat().st_ino for path in tmp_path.glob("train*/manifest.json")} == before
+    assert len(before) == 2 and not list(tmp_path.glob(".export-*"))
 
 
 def test_nothing_is_written_into_the_cameras_folder(fresh: Room) -> None:

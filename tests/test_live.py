@@ -17,6 +17,7 @@ from networks import noise_tiles, tiny_bundle
 from numpy.typing import NDArray
 from stores import Clock
 
+import station.selection
 from station.contract.bundle import write_bundle
 from station.contract.errors import BundleError, EngineError
 from station.database.records import EngineTrial, StoredModel
@@ -235,6 +236,26 @@ def test_a_model_that_is_taken_over_is_tried_anew_where_what_is_known_does_not_h
     assert {trial.engine for trial in store.trials(other.sha256)} == {"onnxruntime"}
     assert live.current().name == "other" and not live.has_changed()
     assert {trial.engine for trial in store.trials(other.sha256)} >= {"onnxruntime", OTHER.engine}
+
+
+@pytest.mark.parametrize("failure", [EngineError("no memory"), BundleError("other masks")], ids=["engine", "masks"])
+def test_a_trial_that_fails_while_a_model_is_taken_over_stops_no_count(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    installed(store, tmp_path)
+    live = LiveModel(store, SETTINGS)
+    live.current()
+    write_bundle(tmp_path / "other.zip", tiny_bundle("other"))
+    other, _ = install(tmp_path / "other.zip", store, tmp_path / "models", SETTINGS.model_copy(update={"threads": 2}))
+    store.activate_model(other.model_id)
+
+    def failing(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(station.selection, "_try_reference", failing)
+    assert live.current().name == "other"
+    assert live.troubles() == [None, str(failure)]
+    live.current().engine(noise_tiles(1, 32, 32))
 
 
 def test_a_damaged_model_is_taken_over_once_its_file_is_whole_again(store: Store, tmp_path: Path) -> None:

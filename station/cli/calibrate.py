@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,7 @@ def command(pictures: tuple[Path, ...], most: int, seed: int, keep: bool, config
     if keep and settings:
         with writing(settings) as store:
             click.echo(f"kept: {keep_scale(store, found):g} px from the next picture on")
+    sys.exit(1 if empty else 0)
 
 
 def _of_camera(folder: Path) -> list[Path]:

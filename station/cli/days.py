@@ -14,7 +14,7 @@ class _Day(click.DateTime):
 
     name = "YYYY-MM-DD"
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # none before click 8.2
         return self.name
 
 

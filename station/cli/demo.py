@@ -106,7 +106,7 @@ def _play(settings: Settings, day: Path, seed: int) -> tuple[dict[Path, int], di
     truth: dict[Path, int] = {}
     with (
         progress(console) as bar,
-        RunLock(settings.database.path, clock=now_utc),
+        RunLock(settings.database.path, clock=now_utc, command="demo"),
         writing(settings, create=True) as store,
     ):
         commission(store, settings, models_folder(settings), step=watcher.trying)

@@ -50,7 +50,7 @@ def command(older_than: int, everything: bool, yes: bool, dry_run: bool, vacuum:
         return
     with ExitStack() as held:
         if vacuum:
-            held.enter_context(RunLock(database, clock=now_utc))
+            held.enter_context(RunLock(database, clock=now_utc, command="prune"))
         with writing(settings) as store:
             planned = plan(store, before, folder)
             _tell(planned)

@@ -77,7 +77,7 @@ def read_bundle(path: Path, *, weights: bool = True) -> Bundle:
         if MANIFEST not in members:
             raise BundleError(f"{path} is not a model bundle: it has no {MANIFEST}")
         manifest = _manifest(path, members[MANIFEST]())
-        unread = {manifest.weights.file} if manifest.weights and not weights else set()
+        unread = {manifest.weights.file} - {MANIFEST} if manifest.weights and not weights else set()
         files = {name: read() for name, read in members.items() if name not in unread}
     for name, digest in _named_hashes(manifest).items():
         if name not in unread:

@@ -63,7 +63,7 @@ _ADVICE = {
     "disk is full": "make space on its disk",
     "readonly": "give this user the right to write there",
     "unable to open": "is its folder there, and may this user write in it?",
-    "not a database": "name a station's database or a backup of one",
+    "not a database": "restore a backup, or name a station's database or a backup of one",
     "malformed": "restore a backup",
     "disk I/O": "was it removed or replaced, or is its disk failing? keep the files beside it and restore a backup",
 }

@@ -6,13 +6,17 @@ import fcntl
 import os
 import pwd
 import socket
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
 from station.contract.errors import DatabaseError
+
+_TRIES, _PAUSE_SECONDS = 10, 0.02
 
 
 class RunLock:
@@ -21,9 +25,16 @@ class RunLock:
     """
 
     def __init__(
-        self, database: Path, *, clock: Callable[[], datetime], work: Literal["run", "reanalyse"] = "run"
+        self,
+        database: Path,
+        *,
+        clock: Callable[[], datetime],
+        work: Literal["run", "reanalyse"] = "run",
+        command: str | None = None,
     ) -> None:
+        """`command`: the one that works as long as no station may, where it is none itself."""
         self._path = lock_file(database, work)
+        self._by = f"`station {command}`, " if command else ""
         self._other = "station runs" if work == "run" else f"`station {work}` works"
         self._clock = clock
         self._handle = -1
@@ -37,12 +48,13 @@ class RunLock:
         except OSError as cause:
             raise DatabaseError(f"{self._path} cannot be made ({cause.strerror}); is the folder there?") from cause
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._handle)
         except BlockingIOError as cause:
             other = _words(self._handle)
             os.close(self._handle)
             raise DatabaseError(f"another {self._other} on this database already ({other}); stop it first") from cause
-        who = f"process {os.getpid()} on {socket.gethostname()} since {self._clock().isoformat(timespec='seconds')}\n"
+        since = self._clock().isoformat(timespec="seconds")
+        who = f"{self._by}process {os.getpid()} on {socket.gethostname()} since {since}\n"
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, who.encode(), 0)
         return self
@@ -51,6 +63,16 @@ class RunLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._handle)
+
+
+def _lock(handle: int) -> None:
+    """Raises BlockingIOError where another one holds it for longer than `holder` does, who only asks."""
+    for _ in range(_TRIES - 1):
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_PAUSE_SECONDS)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def holder(database: Path) -> str | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 
 from station.contract.durable import flush
 from station.contract.errors import StationError
 from station.settings import leads_into
 
 MANIFEST = "manifest.json"  # by which a folder is known as an export, which may be overwritten
+_NEW, _OLD = "new", "old"
 
 
 def named(output: Path) -> Path:
@@ -42,37 +44,58 @@ def need_place(output: Path, camera: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def whole(output: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of `output` at the end of the block, on disk, and is gone after an error.
+def whole(outputs: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
+    """Empty folders that take the places of `outputs` at the end of the block, on disk, and are gone after an error.
 
-    Raises StationError where it cannot be written.
+    All do or none. Raises StationError where one of them cannot be written.
     """
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=output.parent, prefix=".export-") as room:
-            made = Path(room) / "new"
-            made.mkdir()
-            yield made
-            _settle(made)
-            _exchange(made, output, Path(room) / "old")
-            flush(output.parent)
+        with ExitStack() as rooms:
+            made = [rooms.enter_context(_room(output)) for output in outputs]
+            yield tuple(room / _NEW for room in made)
+            for room in made:
+                _settle(room / _NEW)
+            _exchange(made, outputs)
+            for room, output in zip(made, outputs, strict=True):
+                flush(output.parent)
+                rmtree(room / _OLD, ignore_errors=True)
     except OSError as cause:
+        why = (cause.strerror or str(cause)).lower()
         raise StationError(
-            f"{output} cannot be written ({(cause.strerror or str(cause)).lower()}); make room, or name another folder"
+            f"{' and '.join(map(str, outputs))} cannot be written ({why}); make room, or name another folder"
         ) from cause
 
 
-def _exchange(made: Path, output: Path, old: Path) -> None:
-    """One folder for another, which is at `old` from then on; where that fails the older one is back."""
-    if not output.exists():
-        made.rename(output)
-        return
-    output.rename(old)
+@contextmanager
+def _room(output: Path) -> Iterator[Path]:
+    """A folder beside `output` to write in. What is in it goes with it, but for an older export that is not back."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    room = Path(mkdtemp(dir=output.parent, prefix=".export-"))
+    (room / _NEW).mkdir()
     try:
-        made.rename(output)
-    except OSError:
-        old.rename(output)
-        raise
+        yield room
+    finally:
+        rmtree(room / _NEW, ignore_errors=True)
+        with suppress(OSError):
+            room.rmdir()
+
+
+def _exchange(rooms: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """The new folders for the older ones, which are in the rooms from then on; where that fails all are back."""
+    with ExitStack() as undone:
+        for room, output in zip(rooms, outputs, strict=True):
+            undone.callback(_move, room / _OLD, output)
+            if output.exists():
+                output.rename(room / _OLD)
+            undone.callback(_move, output, room / _NEW)
+            (room / _NEW).rename(output)
+        undone.pop_all()
+
+
+def _move(source: Path, target: Path) -> None:
+    """Unless it lies there still."""
+    if source.exists() and not target.exists():
+        source.rename(target)
 
 
 def copy_into(room: Path, name: str, data: bytes) -> None:

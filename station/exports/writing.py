@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -88,9 +87,8 @@ def export(
     work = Work(store, settings, wanted, style.NEEDS, str(store.fact(PSEUDONYM_SALT) or ""), step)
     tallies = [Tally(place, lines, held_back=place == aside) for place, lines in parts if lines]
     tallies[0].left += choice.left
-    with ExitStack() as both:  # neither takes its place before the other is written
-        for tally in tallies:
-            folder = both.enter_context(whole(tally.folder))
+    with whole([tally.folder for tally in tallies]) as folders:
+        for tally, folder in zip(tallies, folders, strict=True):
             style.write(_items(work, tally), folder)
             told = _manifest(work, tally, now, test_set)
             (folder / MANIFEST).write_text(json.dumps(told, indent=2), encoding="utf-8")

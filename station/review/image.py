@@ -85,8 +85,8 @@ def _answer(desk: Desk, image_id: int, outcome: Outcome) -> dict[str, Any]:
     history = desk.store.history(image_id)
     if history is None:
         raise CorrectionError(f"image {image_id} is not there any more")
-    told = {"written": outcome.written is not None, "words": outcome.words, "meanwhile": bool(outcome.meanwhile)}
-    return parts(desk, history, outcome.state) | told
+    written = outcome.written is not None
+    return parts(desk, history, outcome.state) | {"written": written, "words": outcome.words}
 
 
 def _detail(told: dict[str, Any]) -> dict[str, Any]:

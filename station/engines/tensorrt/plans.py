@@ -55,7 +55,7 @@ class Sidecar(Frozen):
 def read_plan(folder: Path, key: PlanKey) -> bytes | None:
     """The kept plan; None where there is none or it is not what its sidecar says, and then its files are deleted."""
     plan = _valid(folder, key)
-    if plan is None and folder.is_dir():
+    if plan is None and any((folder / f"{key.short}{ending}").exists() for ending in (SIDECAR, PLAN)):
         with suppress(OSError), _locked(folder, wait=False) as held:
             if held:  # nobody is writing it just now
                 plan = _valid(folder, key)

@@ -72,8 +72,7 @@ async function sent(kind, detail, why, meant) {
     const answer = await fetch(`/images/${image}/corrections`, { method: "POST", headers, body: JSON.stringify(told) });
     if (!answer.ok) { page.say(await answer.text(), true); return false; }
     const parts = await answer.json();
-    if (parts.meanwhile) news += 1;
-    exchange(parts);
+    exchange(parts, parts.written ? 1 : 0);
     page.say(parts.written ? parts.words : `Nothing was written: ${parts.words}`, !parts.written);
     return parts.written;
   } catch (failure) {
@@ -83,7 +82,10 @@ async function sent(kind, detail, why, meant) {
   }
 }
 
-function exchange(parts) {
+/** `own`: how many of the corrections that came with it were made here. */
+function exchange(parts, own = 0) {
+  const [number, , newest] = main.dataset.version.split("-"), [later, , newer] = parts.version.split("-");
+  if (Number(later) !== Number(number) + own || newer !== newest) news += 1;
   main.dataset.number = parts.number;
   if (parts.version === main.dataset.version) return;
   const before = analysis();
@@ -321,10 +323,7 @@ const renew = calmly(async () => {
   if (!answer.ok) return;
   const parts = await answer.json();
   if (seen !== Number(main.dataset.number)) return; // corrected here meanwhile
-  if (parts.words) {
-    news += 1;
-    page.say(parts.words);
-  }
+  if (parts.words) page.say(parts.words);
   exchange(parts);
 }, 300);
 listen((images) => { if (images === null || images.includes(image)) renew(); });
