@@ -94,6 +94,8 @@ def test_counts_that_are_told_are_said_to_be(folder: Path) -> None:
 def test_a_picture_without_a_mask(folder: Path) -> None:
     (folder / "masks" / "b.png").unlink()
     only(folder, "mend", "images/b.png", "has no mask", str(folder / "masks/b.png"))
+    (folder / "masks/b.jpg").write_bytes(b"")
+    only(folder, "mend", "images/b.png", str(folder / "masks/b.jpg"), "JPEG changes the values; save it as PNG")
 
 
 def test_a_mask_without_a_picture(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,29 @@ def test_a_bundle_is_evaluated_on_a_folder(fitted: Fitted, fields: Path, tmp_pat
         assert f"fields: {count} pictures" in result.output
     result = trainer("evaluate", fitted.path, fields, "--untold")
     assert result.exit_code == 0, result.output
+
+
+def test_a_model_is_not_tested_unawares_on_what_it_learnt_from(fitted: Fitted, fields: Path, tmp_path: Path) -> None:
+    told = trainer("evaluate", fitted.path, fields)
+    assert told.exit_code == 0 and "bundle learnt from 8 of these 8 pictures; they flatter it" in told.stderr
+    shutil.copytree(fields, tmp_path / "mixed")
+    for name in ("0", "1", "2"):  # the same pictures under other names, and the others without their neighbours
+        for kind in ("images", "masks"):
+            (tmp_path / "mixed" / kind / f"{name}.png").rename(tmp_path / "mixed" / kind / f"other-{name}.png")
+    text = sentence(trainer("evaluate", fitted.path, tmp_path / "mixed", "--against", fitted.path))
+    assert "the model bundle learnt from 8 of these 8 pictures, such as " in text and "take them out" in text
+    fresh = paint(SmearRecipe(width=160, height=120, cell_diameter_px=CELL_DIAMETER, wbc=2, seed=99))
+    put(tmp_path / "fresh", "99", fresh.image, fresh.labels)
+    told = trainer("evaluate", fitted.path, tmp_path / "fresh")
+    assert told.exit_code == 0 and "learnt from" not in told.stderr
+
+
+@pytest.mark.parametrize("line", [("fit", "--from"), ("evaluate", "bundle.zip", "--against")], ids=" ".join)
+def test_an_empty_path_is_taken_for_what_it_is(fitted: Fitted, fields: Path, line: tuple[str, ...]) -> None:
+    """What `"$(station model path)"` comes to where that command failed."""
+    command, *words = [str(fitted.path) if word == "bundle.zip" else word for word in line]
+    result = trainer(command, *words[:-1], fields, words[-1], "")
+    assert result.exit_code == 2 and f"{words[-1]} names no file; `station model path`" in result.stderr
 
 
 def test_figures_are_noted_in_the_run_for_its_card(fitted: Fitted, fields: Path, tmp_path: Path) -> None:

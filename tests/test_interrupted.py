@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -117,9 +118,18 @@ def test_ctrl_c_ends_after_the_epoch_and_leaves_a_run_that_exports(tmp_path: Pat
     assert 1 <= len(rows) < 500
     assert record.best_epoch in range(len(rows) + 1)
     assert record.score is not None and record.score >= max(row["score"] for row in rows) - 1e-4
-    assert not kept_epochs(tmp_path / "runs")
+    assert record.epochs == len(rows) and f"ended after {len(rows)} of 500 epochs; this goes on: trainer fit " in output
     child = exported(run, tmp_path / "child.zip")
     assert child.manifest.provenance.ancestry[-1] == read_bundle(parent).sha256
+    assert f" of {len(rows)} that were trained (500 allowed)." in child.files["MODEL_CARD.md"].decode()
+
+    _, _, line = output.rpartition("this goes on: ")
+    process = started(*shlex.split(line)[1:])
+    wait_for(lambda: any(f"{len(rows) + 1:04}" in name for name in kept_epochs(tmp_path / "runs")), process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert len(history(run)) > len(rows) and history(run)[: len(rows)] == rows
 
 
 def test_a_killed_run_goes_on_to_the_same_history(undisturbed: RunFolder, resumed: tuple[RunFolder, str]) -> None:

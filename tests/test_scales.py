@@ -13,7 +13,8 @@ from networks import colour_network, tiny_bundle
 from station.contract.bundle import write_bundle
 from trainer.cli import main
 from trainer.datasets.samples import DataError
-from trainer.scales import Estimated, ScaleScore, estimated, scale_score
+from trainer.display import scale_table
+from trainer.scales import PICTURES, Estimated, ScaleScore, estimated, scale_score
 
 DRAWS = range(50)
 
@@ -59,6 +60,12 @@ def test_without_a_whole_cell_there_is_nothing_to_hold_against() -> None:
         scale_score([Estimated(SET, (), 80.0)], DRAWS)
 
 
+def test_a_share_of_draws_is_told_where_they_differ() -> None:
+    for number, told in ((PICTURES, "–"), (PICTURES + 1, "100.0%")):
+        score = scale_score(pictures(*[100.0] * number), DRAWS)
+        assert [list(column.cells) for column in scale_table(50, {SET: score}).columns[-2:]] == [[told], [told]]
+
+
 def test_the_command_shows_a_line_per_data_set(tmp_path: Path) -> None:
     samples = put_discs(tmp_path / SET)
     empty = np.zeros((320, 400), np.uint8)
@@ -72,5 +79,6 @@ def test_the_command_shows_a_line_per_data_set(tmp_path: Path) -> None:
     found = list(estimated(samples, tiny_bundle().manifest, colour_network))
     assert [one.found_px is None for one in found] == [False, False, True]
     score = scale_score(found, range(9))
-    assert row[:4] == [SET, "3", "33.3%", f"{DIAMETER_PX:.0f}"] and row[-1] == f"{score.drawn_by_masks:.1%}" == "100.0%"
+    assert row[:4] == [SET, "3", "33.3%", f"{DIAMETER_PX:.0f}"]
+    assert row[-2:] == ["–", "–"]  # of three pictures there is one draw, which says nothing of others
     assert isinstance(score, ScaleScore) and abs(score.errors[2]) < 0.03 and f"{score.errors[2]:+.1%}" in row

@@ -131,7 +131,7 @@ def model_card(record: RunRecord, manifest: Manifest) -> str:
         digest=recipe.digest[:12],
         seed=record.seed,
         best_epoch=record.best_epoch,
-        epochs=recipe.epochs,
+        epochs=_epochs(record),
         scale=_scale(manifest.scale),
         sources="\n".join(_sources(record)),
         painted=recipe.painted_share,
@@ -140,6 +140,12 @@ def model_card(record: RunRecord, manifest: Manifest) -> str:
         duel=_duel(record),
         citations="\n".join(f"- {CITATIONS[name]}" for name in sorted(record.sources) if name in CITATIONS),
     )
+
+
+def _epochs(record: RunRecord) -> str:
+    """How many were trained, and how many might have been."""
+    most = record.recipe.epochs
+    return f"{most}" if record.epochs in (None, most) else f"{record.epochs} that were trained ({most} allowed)"
 
 
 _SECTION = """\
@@ -170,7 +176,7 @@ def run_section(record: RunRecord) -> str:
         digest=recipe.digest[:12],
         seed=record.seed,
         best_epoch=record.best_epoch,
-        epochs=recipe.epochs,
+        epochs=_epochs(record),
         picked=_origin(record).replace("- ", "").replace("\n", " ").strip(),
         sources="\n".join(_sources(record)),
         figures="\n".join(_figures(record)),

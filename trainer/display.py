@@ -105,7 +105,8 @@ def scale_table(draws: int, scores: Mapping[str, ScaleScore]) -> Table:
     table = Table("set", "pictures", "unknown", "median px", *quantiles, near, f"draws {near}", "by masks", title=title)
     for name, own in scores.items():
         errors = [f"{error:+.1%}" for error in own.errors] or ["–"] * len(QUANTILES)
-        shares = (f"{share:.1%}" for share in (own.near, own.drawn, own.drawn_by_masks))
+        drawn = (own.drawn, own.drawn_by_masks) if own.images > PICTURES else (None, None)  # else all draws are one
+        shares = ("–" if share is None else f"{share:.1%}" for share in (own.near, *drawn))
         table.add_row(name, str(own.images), f"{own.unknown:.1%}", f"{own.median_px:.0f}", *errors, *shares)
     return table
 

@@ -34,6 +34,7 @@ from station.engines import open_engine
 from trainer.backbones import backbone
 from trainer.card import PrecisionRow, model_card, with_precision_rows
 from trainer.conversion import to_onnx, with_float16_weights
+from trainer.learnt import LEARNT
 from trainer.precisions import ADDING, Precision, PrecisionError, painted_fields
 from trainer.runs import RunFolder, RunRecord, temporary_folder
 from trainer.unet import build
@@ -94,6 +95,8 @@ def export_run(
     stored, difference, storage = _gated(model, draft, pictures)
     bundle = with_golden(with_weights(one_network(draft, stored), *kept_weights(model, record)), pictures)
     files = dict(bundle.files) | {MODEL_CARD: model_card(record, bundle.manifest).encode()}
+    if folder.learnt.is_file():  # runs from before it was kept have none
+        files[LEARNT] = folder.learnt.read_bytes()
     bundle = bundle_of(bundle.manifest, files)
     prove(bundle, open_engine(bundle, REFERENCE))
     rows, spared = tuple[PrecisionRow, ...](), ""
@@ -102,7 +105,7 @@ def export_run(
     except PrecisionError as cause:
         if not spare:
             raise
-        spared = str(cause)
+        spared, _, _ = str(cause).partition("; export it without")  # which nobody asked for here
     write_bundle(output, bundle, compact=True)
     counts = tuple(one.wbc_count for one in bundle.manifest.golden)
     return ExportReport(difference, storage, counts, output.stat().st_size / 1e6, rows, spared)

@@ -195,8 +195,9 @@ def _twice(looks: Iterable[Look]) -> Iterator[Finding]:
         leaks = mine.group != other.group
         masks = "; their masks differ" if one.truth and first.truth and one.truth != first.truth else ""
         place = (
-            f"in other groups ({mine.group} and {other.group}), so that a fold would learn from one and be tested on "
-            f"the other{masks}; take one out, or put both into one group (groups.csv, or the --splits table)"
+            f"in other groups ({mine.group} and {other.group}): a training takes these for one group, so that it does "
+            f"not learn from one and is tested on the other, but the picture counts twice{masks}; take one out, or put "
+            "both into one group (groups.csv, or the --splits table)"
             if leaks
             else f"in one group ({mine.group}), so that it counts twice{masks}; take one out"
         )

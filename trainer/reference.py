@@ -21,7 +21,7 @@ _OUTERMOST, _SLACK = 0.005, 1.25
 # Share of fields that are counted right and yet marked, at most, on fields of rows that the model was trained on. Of
 # others the starter marks 1.6 to 1.8 times as many, and 15 % are what may be asked of a technician.
 _MOST_RIGHT_MARKED = 0.07
-_ENOUGH_WRONG = 10  # counts, to choose limits by which of them they mark
+ENOUGH_WRONG = 10  # counts, to choose limits by which of them they mark
 _UNCLEAR = (0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.15)  # limits that are tried, discs
 _CONFIDENCE = (0.0, 0.8, 0.84, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96)
 _LEAST_PICTURES = 2 * STAIN_FEATURES  # or a covariance says nothing
@@ -90,7 +90,7 @@ def limits(doubted: Sequence[Doubt]) -> tuple[float, float]:
     marked, each of the two marks half of that share.
     """
     right = [one for one in doubted if not one.wrong]
-    if len(doubted) - len(right) < _ENOUGH_WRONG and right:
+    if len(doubted) - len(right) < ENOUGH_WRONG and right:
         unclear = _quantile([one.unclear for one in right], 1 - _MOST_RIGHT_MARKED / 2)
         return _rounded(unclear), _rounded(_quantile([one.confidence for one in right], _MOST_RIGHT_MARKED / 2))
     fitting = []

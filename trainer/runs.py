@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 
 from station.contract.errors import StationError
 from station.contract.manifest import Frozen, Manifest, NetworkFile, Provenance
+from trainer.learnt import LEARNT
 from trainer.recipe import Recipe
 
 _HEAD_BYTES = 4096  # of a variable in a file of weights, at most
@@ -81,6 +82,7 @@ class RunRecord(Frozen):
     created_at: str
     package_version: str
     best_epoch: int | None = None
+    epochs: int | None = Field(None, description="that were trained")
     score: float | None = None
     metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
     ancestry: tuple[str, ...] = ()
@@ -129,6 +131,11 @@ class RunFolder:
     @property
     def curve(self) -> Path:
         return self.path / "curve.svg"
+
+    @property
+    def learnt(self) -> Path:
+        """Which pictures it learns from, and those models did that it descends from."""
+        return self.path / LEARNT
 
     @contextmanager
     def locked(self) -> Iterator[bool]:

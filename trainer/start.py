@@ -10,6 +10,7 @@ import numpy as np
 
 from station.contract.bundle import Bundle, read_bundle
 from trainer.backbones import WeightsError, backbone, weights_file
+from trainer.learnt import learnt
 from trainer.runs import temporary_folder
 from trainer.unet import load_encoder
 
@@ -25,6 +26,11 @@ class Start(Protocol):
     @property
     def ancestry(self) -> tuple[str, ...]:
         """Hashes of the models that it descends from, the oldest first."""
+        ...
+
+    @property
+    def learnt(self) -> frozenset[str]:
+        """The pictures that those learnt from, as far as it is known."""
         ...
 
     @property
@@ -48,6 +54,7 @@ class Encoder:
     words: str
     weights_dir: Path | None = None
     ancestry: tuple[str, ...] = ()
+    learnt: frozenset[str] = frozenset()
     backbone: str | None = None
 
     def check(self, backbone_name: str) -> None:
@@ -66,6 +73,7 @@ class Kept:
 
     words: str
     ancestry: tuple[str, ...]
+    learnt: frozenset[str] = frozenset()
     backbone: str | None = None
 
     def check(self, backbone_name: str) -> None: ...
@@ -86,6 +94,10 @@ class Descendant:
     @property
     def ancestry(self) -> tuple[str, ...]:
         return (*self.bundle.manifest.provenance.ancestry, self.bundle.sha256)
+
+    @property
+    def learnt(self) -> frozenset[str]:
+        return learnt(self.bundle) or frozenset()
 
     @property
     def backbone(self) -> str | None:

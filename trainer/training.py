@@ -15,9 +15,10 @@ from trainer.datasets.samples import Sample, data_digest, demand_classes, groupe
 from trainer.device import has_gpu, numbers_in, precision
 from trainer.evaluate import by_dataset, summary
 from trainer.fit import Trained
+from trainer.learnt import contents, listed
 from trainer.losses import loss
 from trainer.recipe import Recipe
-from trainer.runs import RunError, RunFolder, RunRecord, SourceRecord, new_run
+from trainer.runs import RunError, RunFolder, RunRecord, SourceRecord, new_run, write_text
 from trainer.start import Start
 from trainer.unet import build
 
@@ -36,6 +37,7 @@ def begin(
     start.check(recipe.backbone)
     sources = sources_of(recipe, samples, diameters, seed)
     folder = new_run(runs, recipe, now)
+    write_text(folder.learnt, listed([*contents(samples), *start.learnt]))
     record = new_record(folder, recipe, samples, sources, seed, start, now.isoformat(timespec="seconds"))
     return folder, record
 
@@ -135,6 +137,6 @@ def finish(record: RunRecord, folder: RunFolder, trained: Trained) -> RunRecord:
     """The record with how the run scored, saved."""
     metrics = {f"held-out rows of {name}, scale told": summary(own) for name, own in by_dataset(trained.scores).items()}
     changes = {"best_epoch": trained.best_epoch, "score": trained.score, "metrics": metrics}
-    finished = record.model_copy(update=changes)
+    finished = record.model_copy(update={**changes, "epochs": len(trained.history)})
     folder.save(finished)
     return finished

@@ -61,7 +61,7 @@ def command(
       trainer calibrate my-model.zip my-images -o my-model-calibrated.zip
     """
     model_name(output, None)
-    from trainer.reference import marked
+    from trainer.reference import ENOUGH_WRONG, marked
 
     samples = samples_of(data, layout, splits, "train")
     told, doubted = calibrated(bundle, samples, diameters_of(samples, cell_diameter), fields, threads, output)
@@ -74,6 +74,11 @@ def command(
         f"{how.min_area_at_edge:g} discs are seen; of {fields} composed fields {wrongly} are counted wrong, "
         f"{wrong:.0%} of these are marked for review, and {right:.1%} of those counted right"
     )
+    if wrongly < ENOUGH_WRONG:
+        click.echo(
+            f"fewer than {ENOUGH_WRONG} wrong counts tell nothing of where limits should lie: those are set that "
+            "mark few right ones; --fields makes more"
+        )
 
 
 def calibrated(

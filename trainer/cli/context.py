@@ -76,6 +76,13 @@ def _layout_word(layout: str | None, palette: str | None, tolerance: int | None)
         raise click.UsageError(str(cause)) from cause
 
 
+def demand_named(bundle: Path, option: str) -> Path:
+    """The same. Raises UsageError for the empty word that "$(station model path)" leaves behind where it fails."""
+    if bundle == Path():
+        raise click.UsageError(f"{option} names no file; `station model path` needs its --config where none lies here")
+    return bundle
+
+
 def need(*modules: str) -> None:
     """Raise TrainingMissing where the extra `train` is not installed; keep TensorFlow's start quiet where it is.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,17 +13,21 @@ from rich.console import Console
 from trainer.cli.context import (
     cell_diameter_option,
     data_argument,
+    demand_named,
     diameters_of,
     given,
     layout_option,
     runs_option,
     samples_of,
     splits_option,
+    warn,
 )
 from trainer.cli.duel import Ground, end, fought, scored
 from trainer.cli.exams import EXAMS, Exam
 
 if TYPE_CHECKING:
+    from station.contract.bundle import Bundle
+    from trainer.datasets.samples import Sample
     from trainer.evaluate import ImageScore
     from trainer.runs import DuelRecord, RunFolder
 
@@ -76,8 +81,9 @@ def command(
     """Score a BUNDLE on whole pictures, through the same code as the station.
 
     With --against, the figures of both bundles stand side by side, and a sentence says whether BUNDLE is worse than the
-    older one. The exit code is 0 only where it is shown to be not worse: at least 20 pictures in 5 groups, with 95 %
-    no mean loss of more than 0.005 Dice of cell or nucleus, and counts as good.
+    older one; neither may have learnt from a picture of DATA. The exit code is 0 only where it is shown to be not
+    worse: at least 20 pictures in 5 groups, with 95 % no mean loss of more than 0.005 Dice of cell or nucleus, and
+    counts as good.
 
     With --counting, fields are composed of the whole single cells of DATA on its own ground without cells: 0 to 15
     cells, a third of them touching another, at magnifications and under light of many cameras; and painted. Their truth
@@ -113,13 +119,14 @@ def command(
     exam = _exam({"--counting": counting, "--stress": stress, "--scale": scale, "--marks": marks})
     folder = open_run(runs, run) if run else None
     opened = read_bundle(bundle)
-    older = read_bundle(against) if against else None
+    older = read_bundle(demand_named(against, "--against")) if against is not None else None
     samples = samples_of(data, layout, splits, role)
     if exam:
         told = diameters_of(samples, cell_diameter)
         exam.run(opened, samples, told, range(seed, seed + (fields or exam.seeds)), threads)
         return
     ground = Ground(samples, None if untold else diameters_of(samples, cell_diameter))
+    ground = replace(ground, caveat=_caveat(opened, older, samples))
     console = Console(markup=False, highlight=False)
     new = scored(opened, ground, console, threads)
     if per_image:
@@ -133,6 +140,21 @@ def command(
         _note(folder, rows, "estimated" if untold else "told", by_dataset(new.scores), duel)
     if duel:
         end(duel, bundle, console)
+
+
+def _caveat(opened: Bundle, older: Bundle | None, samples: Sequence[Sample]) -> str:
+    """What has to be said of the pictures beside a verdict. Raises DataError where models meet on what one learnt."""
+    from trainer.learnt import demand_unseen, learnt, seen_of
+
+    if older is None:
+        if seen := seen_of(opened, samples):
+            warn(f"{opened.manifest.name} learnt from {len(seen)} of these {len(samples)} pictures; they flatter it")
+        return ""
+    for bundle in (opened, older):
+        demand_unseen(bundle, samples)
+    unknown = [bundle.manifest.name for bundle in (opened, older) if learnt(bundle) is None]
+    told = f"What {' and '.join(unknown)} learnt from, the bundle does not tell: none of these pictures may be of it."
+    return told if unknown else ""
 
 
 def _exam(told: Mapping[str, bool]) -> Exam | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from trainer.cli.context import (
     TRAINING,
     cell_diameter_option,
     data_argument,
+    demand_named,
     diameters_of,
     given,
     interruptible,
@@ -82,8 +84,8 @@ def command(
     """Train a network on the folders DATA.
 
     Pictures are divided by group, brought to one cell size and augmented; training stops when whole held-out pictures
-    no longer improve. Ctrl-C ends it after the epoch, with the best weights so far; a run that was killed goes on
-    with --resume, also where only its bundle is missing.
+    no longer improve. Ctrl-C ends it after the epoch, with the best weights so far; a run that was ended so or killed
+    goes on with --resume, also where only its bundle is missing.
 
     With --from and -o the new model is held against the old one: on the pictures of --test (with --splits, their val
     rows), none of which may be trained on, else on those that this run held out. The verdict goes into the run and onto
@@ -125,7 +127,10 @@ def command(
         recipe = read_recipe(recipe_name, backbone=backbone or start.backbone, loss=loss, epochs=epochs)
         folder, record = begin(recipe, samples, diameters, runs, seed, start, datetime.now(UTC))
     if record.score is None or folder.checkpoint() is not None:
-        train_shown(samples, record, folder, start, console)
+        beside = [("--layout", layout), ("--splits", splits), ("--from", parent), *(("--test", one) for one in test)]
+        beside += [("--cell-diameter", one) for one in cell_diameter if other_sets]
+        again = resuming(folder, data, [*beside, ("-o", output)])
+        train_shown(samples, record, folder, start, console, again)
     elif output:
         console.print(f"run {folder.path} is trained: on with its bundle", soft_wrap=True)
     else:
@@ -157,6 +162,7 @@ def _champion(
         raise click.UsageError("--test is where a new bundle (-o) meets the one that it comes from (--from): name both")
     if parent is None:
         return None
+    demand_named(parent, "--from")
     if weights:
         raise click.UsageError("--from brings all weights: leave --weights and --weights-dir away")
     if output and output.resolve() == parent.resolve():
@@ -201,17 +207,24 @@ def _taken_up(
     return folder, record, Kept(record.weights, record.ancestry)
 
 
+def resuming(folder: RunFolder, data: Sequence[Path | str], options: Sequence[tuple[str, str | Path | None]]) -> str:
+    """The line that goes on with a run; of the options those that have a value."""
+    told = [("--resume", folder.path.name), ("--runs", folder.path.parent), *options]
+    words = [word for option, value in told if value is not None for word in (option, value)]
+    return shlex.join(map(str, ["trainer", "fit", *data, *words]))
+
+
 def train_shown(
-    samples: Sequence[Sample], record: RunRecord, folder: RunFolder, start: Start, console: Console
+    samples: Sequence[Sample], record: RunRecord, folder: RunFolder, start: Start, console: Console, again: str
 ) -> None:
-    """Train a run that was begun, with bars and lines, and show how it scored."""
+    """Train a run that was begun, with bars and lines, and show how it scored; `again` is the line that goes on."""
     from trainer.display import figures_table, show
     from trainer.runs import RunError
 
     recipe = record.recipe
     console.print(
         f"run {folder.path}: {len(samples)} pictures, {recipe.backbone}, {recipe.loss}, "
-        f"from {record.weights}; if it is cut off, `trainer fit --resume {folder.path.name}` goes on",
+        f"from {record.weights}; if it is cut off, this goes on: {again}",
         soft_wrap=True,
     )
     with folder.locked() as mine:
@@ -219,6 +232,11 @@ def train_shown(
             raise RunError(f"another process trains the run {folder.path}: wait for it, or end it")
         finished = _trained(samples, record, folder, start, console)
     show(figures_table(finished.metrics, f"held-out pictures, best epoch {finished.best_epoch}"))
+    if not finished.best_epoch:
+        score = f"{finished.score:.4f}"
+        console.print(f"no epoch was better than the model that it started from (score {score}): its weights are kept")
+    if folder.checkpoint() is not None:
+        console.print(f"ended after {finished.epochs} of {recipe.epochs} epochs; this goes on: {again}", soft_wrap=True)
 
 
 def _trained(
@@ -239,5 +257,6 @@ def _trained(
     with interruptible() as stopping, watching as watcher:
         trained = train(model, session, watcher, stopping)
     finished = finish(record, folder, trained)
-    folder.close()
+    if not (stopping() and len(trained.history) < recipe.epochs):  # else a person ended it, who may change their mind
+        folder.close()
     return finished

@@ -14,7 +14,7 @@ from trainer.cli.calibrate import calibrate_trained
 from trainer.cli.context import EXPORTING, TRAINING, model_name, need, runs_option, samples_of
 from trainer.cli.duel import score_again
 from trainer.cli.export import export_trained
-from trainer.cli.fit import train_shown
+from trainer.cli.fit import resuming, train_shown
 
 if TYPE_CHECKING:
     from trainer.datasets.samples import Sample
@@ -141,7 +141,9 @@ def _train(
     folder, record = begin(recipe, samples, setting.cell_diameters, runs, seed, start, datetime.now(UTC))
     record = record.model_copy(update={"picked": f"comparison {setting.id}: {pick.reason}"})
     folder.save(record)
-    train_shown(samples, record, folder, start, console)
+    request = setting.request
+    again = resuming(folder, request.data, [("--layout", request.layout), ("--splits", request.splits), ("-o", output)])
+    train_shown(samples, record, folder, start, console, again)
     export_trained(folder, output, console)
     calibrate_trained(output, samples, setting.cell_diameters, None, console)
     score_again(output, samples, folder, console)

@@ -13,7 +13,8 @@ from trainer.datasets.encodings import Encoding
 from trainer.datasets.samples import DataError, Sample, table_column
 
 PICTURES = frozenset({".bmp", ".dib", ".tif", ".tiff", ".jpg", ".jpeg", ".png"})
-LOSSLESS = PICTURES - {".jpg", ".jpeg"}  # a mask that was stored with loss has values that nobody drew
+LOSSY = (".jpg", ".jpeg")
+LOSSLESS = PICTURES.difference(LOSSY)  # a mask that was stored with loss has values that nobody drew
 
 Pair: TypeAlias = tuple[Path, Path]  # picture, mask
 Cell = TypeVar("Cell")
@@ -171,7 +172,11 @@ def _idle_rows(folder: Path, samples: Sequence[Sample], tables: Tables) -> list[
 
 
 def _without_mask(image: Path, home: Path) -> Finding:
-    text = f"{image} has no mask {home / image.stem}.png; draw it, or take the picture out"
+    lossy = [path for ending in LOSSY if (path := (home / image.stem).with_name(image.stem + ending)).is_file()]
+    if lossy:
+        text = f"{image} has no mask but {lossy[0]}: JPEG changes the values; save it as PNG from where it was drawn"
+    else:
+        text = f"{image} has no mask {home / image.stem}.png; draw it, or take the picture out"
     return Finding(image, text)
 
 
