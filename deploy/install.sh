@@ -62,6 +62,7 @@ check_options() {
     case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
     case $root in '' | /*) ;; *) root=$PWD/$root ;; esac
     prefix=${prefix%/}
+    due=$prefix/restart-due
     case $service$prefix in yes*[!A-Za-z0-9/._+-]*) fail "a unit cannot carry $prefix; another --prefix" 2 ;; esac
     [ -z "$gpu" ] || [ -n "$service" ] || fail "--gpu goes with --service" 2
     [ -z "$task" ] || [ -z "$service" ] || fail "--service goes with an installation" 2
@@ -159,6 +160,7 @@ upgrade() {
     if [ "$mark" = "$(cat "$prefix/$old/fingerprint" 2> /dev/null)" ] &&
         runs "$prefix/$old" && serves "$prefix/$old"; then
         echo "$old is installed already, from the same files"
+        [ -n "$service" ] || [ ! -e "$due" ] || restart "$(way_back)"
         return
     fi
     new=versions/$(version)-$(date -u +%Y%m%dT%H%M%SZ)
@@ -169,9 +171,15 @@ upgrade() {
         echo "would install: $prefix/$new${extras:+ with $extras}, from ${wheels:-$source and the package index}"
     fi
     changed=yes
-    [ -z "$old" ] || link previous "$old"
-    link current "$new"
-    remove_others "$new" "$old"
+    if is_due; then # what is in use has never served: the way back is to the one that did, and nothing is removed
+        [ -z "$old" ] || [ -L "$prefix/previous" ] || link previous "$old"
+        link current "$new"
+    else
+        owe
+        [ -z "$old" ] || link previous "$old"
+        link current "$new"
+        remove_others "$new" "$old"
+    fi
     [ -n "$dry" ] || echo "installed: $prefix/current/bin/station ($new)${old:+; back to $old: $0 --roll-back}"
     [ -n "$service" ] || restart "$(way_back)"
 }
@@ -179,6 +187,7 @@ roll_back() {
     old=$(in_use)
     before=$(readlink "$prefix/previous") || fail "$prefix holds no version before the one in use"
     { runs "$prefix/$before" && serves "$prefix/$before"; } || fail "$before does not run; $old stays"
+    owe
     link current "$before"
     link previous "$old"
     # Before the service starts: where the database is refused, it does not, and this is what helps.
@@ -216,6 +225,21 @@ restart() { # what else to say where that fails
         return
     fi
     systemd try-restart station.service || fail "$unstartable$1"
+    paid
+}
+owe() { # until the service was started anew it runs what it ran, or nothing: whatever ends this script
+    if [ -n "$dry" ] || ! calls current/ || ! is_booted; then return 0; fi
+    : > "$due"
+}
+paid() {
+    [ -n "$dry" ] || rm -f "$due"
+}
+is_due() { # and nobody else has started it since
+    [ -e "$due" ] || return 1
+    entered=$(systemctl show --property ActiveEnterTimestamp --value station.service 2> /dev/null) || return 0
+    [ -n "$entered" ] || return 0
+    started=$(date -d "$entered" +%s 2> /dev/null) || return 0
+    [ "$started" -le "$(stat -c %Y "$due")" ]
 }
 make_user() {
     [ -z "$root" ] || return 0
@@ -238,6 +262,7 @@ put() {
     mkdir -p "$(dirname "$to")"
     printf '%s\n' "$unit" > "$to.new"
     mv "$to.new" "$to"
+    owe
 }
 put_units() {
     cpu=station.service.d/cpu.conf
@@ -251,6 +276,7 @@ put_units() {
 }
 install_service() {
     put_units
+    [ ! -e "$due" ] || changed=yes
     ! is_booted || systemd daemon-reload
     # shellcheck disable=SC2046
     systemd enable $(shipped | grep -e '^station.service$' -e 'timer$')
@@ -261,6 +287,7 @@ install_service() {
     elif is_booted; then
         # shellcheck disable=SC2046
         systemd "${changed:+re}start" station.service $(shipped | grep 'timer$') || fail "$unstartable$(way_back)"
+        paid
     fi
 }
 remove_units() {
@@ -278,7 +305,7 @@ remove_units() {
 }
 uninstall() { # services first, then what they run
     remove_units
-    for one in current current.new previous previous.new versions; do
+    for one in current current.new previous previous.new restart-due versions; do
         [ ! -e "$prefix/$one" ] && [ ! -L "$prefix/$one" ] || act rm -rf "$prefix/$one"
     done
     # of an installation before there were versions; in a clone it is the developer's

@@ -37,10 +37,12 @@ mkdir -p "$folder"
 rm -f "$folder"/wbc_station-*.whl # of another version: install.sh takes the newest, which may not be this one
 pip wheel --no-deps -w "$folder" "$copy"
 wheel=$(ls "$folder"/wbc_station-*.whl)
-foreign=
+all=$wheel${extras:+[$extras]}
 if [ -n "${PLATFORM:-}" ]; then
     foreign="$(platforms "$PLATFORM") --only-binary=:all: ${PYTHON_VERSION:+--python-version $PYTHON_VERSION}"
+    # shellcheck disable=SC2086
+    pip download -c "$source/deploy/constraints.txt" -d "$folder" $foreign "$all"
+else # TensorRT comes as source: where there is no network nothing could make a wheel of it
+    pip wheel --prefer-binary -w "$folder" -c "$source/deploy/constraints.txt" "$all"
 fi
-# shellcheck disable=SC2086
-pip download -c "$source/deploy/constraints.txt" -d "$folder" $foreign "$wheel${extras:+[$extras]}"
 du -sh "$folder"

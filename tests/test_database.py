@@ -39,7 +39,7 @@ from station.contract.errors import DatabaseError
 from station.database import schema
 from station.database.backup import verified_copy, verify
 from station.database.connection import open_engine
-from station.database.lock import RunLock, holder
+from station.database.lock import RunLock, holder, lock_file
 from station.database.store import Store
 from station.database.tables import Row
 
@@ -112,7 +112,13 @@ def test_a_database_is_copied_before_an_update_and_keeps_its_schema_if_that_brea
         assert "more" not in [row[1] for row in rows(path, "PRAGMA table_info(images)")]
     second.write_text(SECOND)
     copy.unlink()
-    Store.open(store.path, clock=clock).close()
+    with _lock(store.path):
+        lock_file(store.path).write_text("process 1 on station since yesterday\n")  # it was not started anew yet
+        with pytest.raises(DatabaseError, match=r"a station works on it \(process 1 .*: start it anew first"):
+            Store.open(store.path, clock=clock)
+    assert not copy.exists()
+    with _lock(store.path):  # as `station run` holds it
+        Store.open(store.path, clock=clock).close()
     assert rows(store.path, "SELECT path, more FROM images") == [("a.bmp", None)]
     for table, count in (("cells", 2), ("masks", 1)):  # remaking `analyses` must not take along what refers to it
         assert rows(store.path, f"SELECT count(*) FROM {table}") == [(count,)]

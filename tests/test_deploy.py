@@ -229,6 +229,49 @@ def test_a_way_back_is_named_where_there_is_one(machine: Machine) -> None:
     assert everything_below(machine.prefix) == before
 
 
+def installed(machine: Machine) -> str:
+    """The last word of systemctl about the daemon itself."""
+    told = (machine.folder / "told").read_text().splitlines()
+    return [line for line in told if "start station.service" in line][-1].split()[0]
+
+
+def test_a_version_that_never_served_is_no_way_back_and_takes_none_away(machine: Machine) -> None:
+    log, fails = machine.folder / "told", machine.folder / "fails"
+    programs = programs_of_root(
+        machine, f'echo "$*" >> "{log}"\ncase "$*" in *start*) [ ! -e "{fails}" ] ;; *) exit 0 ;; esac'
+    )
+    (machine.folder / "station.toml").touch()
+    assert booted(machine, "--offline", machine.wheels("1.0"), "--service", path=programs).returncode == 0
+    fails.touch()
+    for version in ("2.0", "2.1"):
+        told = booted(machine, "--offline", machine.wheels(version), path=programs)
+        assert told.returncode == 1 and "--roll-back" in told.stderr
+    assert machine.versions() == ["1.0", "2.0", "2.1"]
+    fails.unlink()
+    assert booted(machine, "--roll-back", path=programs).returncode == 0
+    assert machine.version() == "1.0" and not (machine.prefix / "restart-due").exists()
+    assert booted(machine, "--offline", machine.wheels("3.0"), path=programs).returncode == 0
+    assert machine.versions() == ["1.0", "3.0"]
+
+
+def test_an_upgrade_that_was_cut_off_before_its_restart_is_completed_by_the_same_again(machine: Machine) -> None:
+    log, fails = machine.folder / "told", machine.folder / "fails"
+    programs = programs_of_root(
+        machine, f'echo "$*" >> "{log}"\ncase "$*" in enable*) [ ! -e "{fails}" ] ;; *) exit 0 ;; esac'
+    )
+    (machine.folder / "station.toml").touch()
+    assert booted(machine, "--offline", machine.wheels("1.0"), "--service", path=programs).returncode == 0
+    wheels = machine.wheels("2.0")
+    for again in (("--service",), ()):
+        fails.touch()
+        assert booted(machine, "--offline", wheels, "--service", path=programs).returncode != 0
+        fails.unlink()
+        told = booted(machine, "--offline", wheels, *again, path=programs)
+        assert told.returncode == 0 and "installed already" in told.stdout
+        assert installed(machine).endswith("restart") and not (machine.prefix / "restart-due").exists()
+        (machine.prefix / "restart-due").touch()
+
+
 def test_a_python_that_is_closed_to_the_user_of_the_service_is_refused(machine: Machine) -> None:
     programs = programs_of_root(machine, "exit 0")
     closed = machine.folder / "closed"
@@ -398,6 +441,16 @@ def test_what_an_earlier_build_left_in_the_clone_is_not_packed(clone: Path, scri
     assert set((clone.parent / "packed").read_text().splitlines()) == OF_THE_PACKAGE
     assert everything_below(clone) == before
     assert not list(rest.iterdir()) and not list(there.rglob("left-by-setuptools"))
+
+
+def test_all_that_the_package_reads_is_packed() -> None:
+    """An editable installation has every file; a wheel those that the patterns name, found as setuptools does."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
+    for package, patterns in told.items():
+        home = ROOT / package
+        named = {path for pattern in patterns for path in home.glob(pattern)}
+        files = {path for path in home.rglob("*") if path.is_file() and path.suffix not in (".py", ".md", ".pyc")}
+        assert files and files == {path for path in named if path.is_file()}
 
 
 OLD_NAMES = {f"manylinux{name}_x86_64" for name in ("2014", "2010", "1")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, Engine, inspect
 from station.contract.errors import DatabaseError
 from station.database.backup import verified_copy
 from station.database.connection import open_engine
+from station.database.lock import holder
 
 
 def migrate(engine: Engine, path: Path) -> None:
@@ -75,10 +77,21 @@ def _upgrade(connection: Connection, path: Path) -> None:
     if found == newest():
         return
     if found is not None:
+        _demand_alone(path, found)
         verified_copy(path, path.with_name(f"{path.name}.before-{newest()}"))
     migrate_within(connection)
     if connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         raise DatabaseError(f"the update of {path} would leave rows without their owners; nothing was changed")
+
+
+def _demand_alone(path: Path, found: str) -> None:
+    """Raise DatabaseError where a station that was not started anew since an upgrade writes by the older schema."""
+    other = holder(path)
+    if other and f"process {os.getpid()} " not in other:  # who holds the lock itself may
+        raise DatabaseError(
+            f"the database {path} has the older schema {found}, and a station works on it ({other}) that knows no "
+            "other: start it anew first (`systemctl restart station`)"
+        )
 
 
 def migrate_within(connection: Connection, schema: str = "head") -> None:
