@@ -16,6 +16,7 @@ from station.baseline import BASELINE, Baseline, histogram, kept, measure, sprea
 from station.cli import main
 from station.contract.errors import StationError
 from station.reports import bounds
+from station.reports.figures import Point
 
 FIRST, LAST = date(2026, 11, 16), date(2026, 11, 18)
 SPAN = ("--from", "2026-11-16", "--to", "2026-11-18")
@@ -119,3 +120,13 @@ def test_one_that_cannot_be_read_says_so(day: Day) -> None:
     shown = called(day, "show")
     assert shown.exit_code == 1
     assert "cannot be read by this version; `station baseline set` makes it anew" in shown.output
+
+
+def test_rounding_alone_is_not_outside_the_limits() -> None:
+    """Brightness of a camera with a fixed exposure is the same in all pictures, and sums of equal values differ."""
+    for value in (round(step / 765, 4) for step in range(400, 766)):
+        known = spread([value] * 20)
+        assert known is not None
+        point = Point(MORNING, 7, sum([value] * 7) / 7, known.mean - 3 * known.sd, known.mean + 3 * known.sd)
+        assert not point.outside
+    assert Point(MORNING, 7, 0.51, 0.5, 0.5).outside

@@ -22,9 +22,10 @@ from station.contract.imaging import (
     to_network_scale,
     without_padding,
 )
-from station.contract.manifest import Manifest, Separation
+from station.contract.manifest import BACKGROUND, CLASSES, Manifest, Separation
 from station.contract.quality import measure_quality, stain_distance
 from station.contract.separation import Instances, separate
+from station.contract.surround import surround
 
 # [N, H, W, 3] uint8 RGB -> [N, H, W, 3] float32 class probabilities. Keras, ONNX Runtime, a lambda in a test.
 Network: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -107,10 +108,20 @@ def find(prepared: Prepared, probabilities: Probabilities, manifest: Manifest, s
     """
     if not math.isfinite(float(probabilities.sum())):
         raise NotFinite("the network answered with numbers that are not finite")
-    inside = without_padding(probabilities, prepared.frame)
+    inside = _of_specimen(prepared, without_padding(probabilities, prepared.frame))
     diameter_px = network_diameter(prepared.scale.cell_diameter_px, prepared.frame, manifest.scale)
     instances = separate(inside, diameter_px, manifest.separation)
     return Found(inside, diameter_px, instances, draw(inside, instances, prepared.frame))
+
+
+def _of_specimen(prepared: Prepared, probabilities: Probabilities) -> Probabilities:
+    """[h, w, 3] with background where the picture shows no specimen: networks take black for nuclei."""
+    beside = surround(without_padding(prepared.tile, prepared.frame))
+    if beside is None:
+        return probabilities
+    cleared = probabilities.copy()
+    cleared[beside] = np.eye(len(CLASSES), dtype=cleared.dtype)[BACKGROUND]
+    return cleared
 
 
 def finish(prepared: Prepared, probabilities: Probabilities, manifest: Manifest) -> Analysis:

@@ -55,7 +55,10 @@ class Point:
     @property
     def outside(self) -> bool:
         """Whether it lies beyond its limits."""
-        return self.low is not None and self.high is not None and not self.low <= self.mean <= self.high
+        if self.low is None or self.high is None:
+            return False
+        rounding = 1e-9 * max(1.0, abs(self.mean))  # sums of equal values come out unequal
+        return not self.low - rounding <= self.mean <= self.high + rounding
 
 
 @dataclass(frozen=True, slots=True)

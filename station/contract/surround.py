@@ -1,0 +1,30 @@
+"""What a camera shows beside the specimen: the black around a round field of view, or bars above and below."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from station.contract.imaging import RGB
+
+_BLACK: Final = 45  # of 255, in the brightest channel: where light comes through, stain leaves more of one
+_RIM: Final = 13  # px at network scale across which the edge of the black is soft: a fifth of a cell
+
+
+def surround(tile: RGB) -> NDArray[np.bool_] | None:
+    """[h, w] where nothing of the specimen is seen, its soft rim included; None where the picture shows it everywhere.
+
+    It is black and holds a corner of the picture. A dark cell that lies in one is none of it: it lets light through.
+    """
+    places = [0, 0, -1, -1], [0, -1, 0, -1]
+    if tile[places].max(axis=1).min() >= _BLACK:
+        return None
+    red, green, blue = cv2.split(tile)
+    black = (cv2.max(cv2.max(red, green), blue) < _BLACK).astype(np.uint8)
+    _, parts = cv2.connectedComponents(black, connectivity=8)
+    own = np.isin(parts, [part for part in parts[places] if part])
+    rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RIM, _RIM))
+    return np.asarray(cv2.dilate(own.astype(np.uint8), rim) > 0)

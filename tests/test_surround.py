@@ -1,0 +1,76 @@
+"""The black beside the specimen: a round field of view, bars; and what is none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from station.contract.analysis import Scale, analyse
+from station.contract.bundle import read_bundle
+from station.contract.scale import estimate
+from station.contract.surround import surround
+from station.demo.smear import SmearRecipe, paint
+from station.engines import open_engine
+from station.registry import starter_path
+
+HEIGHT, WIDTH, CELL_PX = 480, 640, 75.0
+
+
+def field(wbc: int, seed: int = 3) -> NDArray[np.uint8]:
+    recipe = SmearRecipe(width=WIDTH, height=HEIGHT, cell_diameter_px=CELL_PX, wbc=wbc, seed=seed)
+    return paint(recipe).image
+
+
+def from_the_middle() -> NDArray[np.float64]:
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    return np.hypot(rows - HEIGHT / 2, columns - WIDTH / 2)
+
+
+def round_view(image: NDArray[np.uint8], radius: float, level: int = 10, soft: float = 4.0) -> NDArray[np.uint8]:
+    seen = np.clip((radius - from_the_middle()) / soft + 0.5, 0, 1)[..., None]
+    return (image * seen + level * (1 - seen)).astype(np.uint8)
+
+
+def barred(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    shown = image.copy()
+    shown[:25] = shown[-25:] = 0
+    return shown
+
+
+def test_a_field_that_fills_the_picture_has_none() -> None:
+    assert surround(field(3)) is None
+
+
+def test_the_black_around_a_round_field_is_known_with_its_rim() -> None:
+    found = surround(round_view(field(3), 330))
+    assert found is not None
+    away = from_the_middle()
+    assert found[away > 330].all() and not found[away < 330 - 12].any()
+
+
+def test_what_is_dark_within_the_field_stays() -> None:
+    image = round_view(field(3), 330)
+    image[200:240, 300:340] = 5  # a speck of dirt
+    found = surround(image)
+    assert found is not None and not found[200:240, 300:340].any()
+
+
+@pytest.mark.parametrize("shown", [lambda one: round_view(one, 330), lambda one: round_view(one, 300, 25, 20), barred])
+def test_no_cell_is_counted_in_it(shown: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> None:
+    bundle = read_bundle(starter_path(), weights=False)
+    network = open_engine(bundle)
+    for wbc in (0, 3):
+        whole = field(wbc)
+        cut = shown(whole)
+        beside = surround(cut)
+        assert beside is not None
+        told = Scale(CELL_PX, "told")
+        first, second = (analyse(one, told, bundle.manifest, network).drawing for one in (whole, cut))
+        assert len(first.measured) == wbc
+        within = {int(one) for one in np.unique(first.cells[~beside])} - {0}
+        assert len(second.measured) <= len(within)
+        assert not (second.labels[beside] > 0).any()
+    assert estimate(shown(field(0)), bundle.manifest, network).source == "default"
