@@ -58,6 +58,13 @@ def test_what_is_dark_within_the_field_stays() -> None:
     assert found is not None and not found[200:240, 300:340].any()
 
 
+def test_ground_that_is_black_is_no_surround() -> None:
+    """As fluorescence shows it, or a test that paints cells on nothing."""
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    image[100:300, 100:400] = 180
+    assert surround(image) is None and surround(np.zeros_like(image)) is None
+
+
 @pytest.mark.parametrize("shown", [lambda one: round_view(one, 330), lambda one: round_view(one, 300, 25, 20), barred])
 def test_no_cell_is_counted_in_it(shown: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> None:
     bundle = read_bundle(starter_path(), weights=False)

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from station.contract.imaging import RGB
 
 _BLACK: Final = 45  # of 255, in the brightest channel: where light comes through, stain leaves more of one
+_MOST: Final = (
+    0.6  # of the picture: a round field as high as a picture of 4:3 leaves 0.41; more is ground that is black
+)
 _RIM: Final = 13  # px at network scale across which the edge of the black is soft: a fifth of a cell
 
 
@@ -26,5 +29,7 @@ def surround(tile: RGB) -> NDArray[np.bool_] | None:
     black = (cv2.max(cv2.max(red, green), blue) < _BLACK).astype(np.uint8)
     _, parts = cv2.connectedComponents(black, connectivity=8)
     own = np.isin(parts, [part for part in parts[places] if part])
+    if own.mean() > _MOST:
+        return None
     rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RIM, _RIM))
     return np.asarray(cv2.dilate(own.astype(np.uint8), rim) > 0)
