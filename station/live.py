@@ -19,8 +19,8 @@ from station.database.records import EngineTrial, StoredModel
 from station.database.store import Store
 from station.engines import Option
 from station.engines.tensorrt.builder import DONE, RUNNING, Build, start_build
-from station.registry import Loaded, active_bundle, opened, plans_folder, setup_beside
-from station.selection import REFERENCE_OPTION, asked, choose, named, pending, stale, standbys, try_one, try_stale
+from station.registry import Loaded, active_bundle, opened, plans_folder, renew_trials, setup_beside
+from station.selection import REFERENCE_OPTION, asked, choose, named, pending, standbys, try_one
 from station.settings import Engine as EngineSettings
 
 StartBuild = Callable[[Path, str, Path], Build]  # bundle, precision, folder of plans
@@ -69,10 +69,14 @@ class LiveModel:
         except BundleError as cause:
             if self._loaded is None:
                 raise
-            self._damaged = model.sha256, _stamp(model)
-            self._told.append(f"{cause}; {self._loaded.name} goes on counting")
+            self._go_on(self._loaded, model, cause)
         else:
             self._model, self._damaged = model, None
+
+    def _go_on(self, loaded: Loaded, damaged: StoredModel, cause: BundleError) -> None:
+        """With what is loaded, until the file of the damaged model is another one."""
+        self._damaged = damaged.sha256, _stamp(damaged)
+        self._told.append(f"{cause}; {loaded.name} goes on counting")
 
     def _forget_damaged(self, active: StoredModel) -> None:
         """A damaged model that is active no more troubles nobody."""
@@ -131,24 +135,19 @@ class LiveModel:
             self._told.append(None)  # what was wrong with the one before; then the engine of this one has its say
         self.close()
         self._let_go()
-        trials = self._store.trials(model.sha256)
-        if not is_first:  # at the start the station has tried them a moment ago
-            trials = self._tried(bundle, trials, home)
-        self._trials = trials
+        # At the start the station has tried them a moment ago.
+        self._trials = trials = self._store.trials(model.sha256) if is_first else self._tried(bundle, home)
         self._begin_next_build(trials, home)
         return self._opened(bundle, trials, home)
 
-    def _tried(self, bundle: Bundle, trials: tuple[EngineTrial, ...], home: Path) -> tuple[EngineTrial, ...]:
+    def _tried(self, bundle: Bundle, home: Path) -> tuple[EngineTrial, ...]:
         """How the engines came out, those anew of which that does not hold any more.
 
         They may have been tried under other settings, with another runtime, or while the model before this one held the
         GPU's memory. What fails here leaves what is known: the station counts, if need be on the reference.
         """
-        setup = setup_beside(home, self._settings, self._crashes.guard)
         try:
-            if stale(trials, bundle, self._settings):
-                tried = try_stale(trials, bundle, self._settings, setup, step=self._step)
-                self._store.keep_trials(bundle.sha256, tried)
+            renew_trials(bundle, home, self._store, self._settings, self._crashes.guard, step=self._step)
         except (BundleError, EngineError) as cause:
             self._told.append(str(cause))
         return self._store.trials(bundle.sha256)
@@ -193,8 +192,7 @@ class LiveModel:
         try:
             bundle, home = active_bundle(self._model), Path(self._model.path)
         except BundleError as cause:  # damaged meanwhile: what was loaded of it is sound
-            self._damaged = self._model.sha256, _stamp(self._model)
-            self._told.append(f"{cause}; {self._loaded.name} goes on counting")
+            self._go_on(self._loaded, self._model, cause)
             return
         self._let_go()
         trial = try_one(bundle, option, setup_beside(home, self._settings, self._crashes.guard), waits=state != DONE)

@@ -163,10 +163,23 @@ def try_again(
     So it is after another engine, precision or number of threads was told, after a runtime came, went or changed, and
     on another processor. Raises BundleError or EngineError where the reference itself does not prove the model.
     """
-    bundle, trials = active_bundle(model), store.trials(model.sha256)
-    setup = setup_beside(Path(model.path), settings, Crashes(store).guard)
+    renew_trials(active_bundle(model), Path(model.path), store, settings, Crashes(store).guard, step=step)
+
+
+def renew_trials(
+    bundle: Bundle,
+    home: Path,
+    store: Store,
+    settings: EngineSettings,
+    guard: Guard,
+    *,
+    step: Callable[[Option], None] = lambda _option: None,
+) -> None:
+    """As `try_again`, of a bundle that was read; `home` is its file."""
+    trials = store.trials(bundle.sha256)
     if stale(trials, bundle, settings):
-        store.keep_trials(model.sha256, try_stale(trials, bundle, settings, setup, step=step))
+        setup = setup_beside(home, settings, guard)
+        store.keep_trials(bundle.sha256, try_stale(trials, bundle, settings, setup, step=step))
 
 
 def roll_back(store: Store) -> tuple[StoredModel, tuple[StoredModel, ...]]:

@@ -153,9 +153,10 @@ def _withdrawn(store: Store, before: Reviewed) -> Reviewed:
     if not before.stands:
         raise CorrectionError(f"image {before.image_id} has no correction that could be withdrawn")
     said = {one.number: one for one in store.corrections(before.image_id)}
-    below = said[before.stands - 1].stands if before.stands > 1 else 0
+    _, *left = _built_on(said, before.stands)
+    below = left[0].number if left else 0
     # What is only marked for a second look counts as the newest analysis found it.
-    looked = any(one.kind != kind_of(Flag()) for one in _built_on(said, below))
+    looked = any(one.kind != kind_of(Flag()) for one in left)
     earlier = store.reviewed(before.image_id, at=below if looked else 0)
     if earlier is None:
         raise CorrectionError(f"image {before.image_id} is not there any more")

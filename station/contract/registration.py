@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from station.contract.imaging import RGB
+from station.contract.surround import in_corners
 
 LEAST_SHARED = 0.1  # of a field: below it chance arranges a few cells alike
 LEAST_CERTAINTY = 0.79  # of 30,876 pairs of fields those that share a tenth have 0.84 and more, all others 0.77 at most
@@ -125,12 +126,7 @@ def _pattern(grey: _Map) -> _Map:
 
 def _frame(grey: _Map) -> NDArray[np.bool_]:
     """[h, w] the black in the corners, around a round field of view, with its rim: it stands still in all fields."""
-    dark = (grey < _BLACK).astype(np.uint8)
-    _, parts = cv2.connectedComponents(dark, connectivity=8)
-    corners = [part for part in parts[[0, 0, -1, -1], [0, -1, 0, -1]] if part]
-    if not corners:
-        return np.zeros(grey.shape, np.bool_)
-    found = np.isin(parts, corners).astype(np.uint8)
+    found = in_corners(grey < _BLACK)
     return cv2.dilate(found, np.ones((_RIM, _RIM), np.uint8)).astype(np.bool_)
 
 
