@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from station.contract.errors import StationError
 from station.database.records import (
@@ -54,8 +54,7 @@ def is_over(item: OpenItem, *, folder_is_there: bool) -> bool:
 # A folder
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One file, sub-folder or image: a status of the database, `arriving`, `gone`, or a word of `GAPS`."""
 
     status: str
@@ -70,7 +69,8 @@ class Reconciliation:
     files: tuple[Line, ...]  # each file in the folder, by path
     flaws: tuple[Line, ...]  # what cannot be listed, and images that are done and lack something
     gone: tuple[Line, ...]  # images of which no file is left in the folder
-    duplicates: int  # files with the content of another file
+    duplicates: int  # of the files, those with the content of another one
+    others: int  # files of images that were not asked for, as they were when they were taken in
 
     @property
     def gaps(self) -> tuple[Line, ...]:
@@ -83,70 +83,69 @@ class Reconciliation:
         return dict(sorted(Counter(line.status for line in self.files).items()))
 
 
-def strangers(listing: Listing, audit: Audit) -> list[str]:
-    """The files in a folder that the database does not know as they are now."""
-    return [path for path, stamp in listing.files.items() if not _is_known(path, stamp, audit)]
-
-
 def reconcile(
     listing: Listing,
     audit: Audit,
     *,
     now: float,
     patience: float,
-    moved: Mapping[str, float],
+    changed_at: Callable[[str], float],
     pruned_before: datetime | None,
 ) -> Reconciliation:
-    """Hold a folder against the database.
+    """Hold a folder against the database, or against a part of its images: then other files are only counted.
 
-    A stranger younger than `patience`, s, is arriving. Its age counts from its last writing, or from when it was
-    `moved` or copied there with the time that it had before; both, and `now`, in seconds since 1970.
+    A file that the database does not know as it is now is arriving while it is younger than `patience`, s. Its age
+    counts from its last writing, or from when it was moved or copied there with the time that it had before, which
+    `changed_at` tells of a path; both, and `now`, in seconds since 1970.
     """
-    held = {
-        path: audit.files[as_stored(path)].image_id
-        for path, stamp in sorted(listing.files.items())
-        if _is_known(path, stamp, audit)
-    }
+    known = {path: image_id for path, stamp in listing.files.items() if (image_id := _held(path, stamp, audit))}
+    others = {path for path, image_id in known.items() if image_id not in audit.images}
+    told = sorted(listing.files.keys() - others)
+    held = {path: known[path] for path in told if path in known}
     originals = _originals(held, audit)
 
     def line(path: str) -> Line:
-        name = as_stored(path)
         if path in held:
-            return _known(name, audit.images[held[path]], originals[held[path]])
-        moments = (listing.files[path].mtime_ns / 1e9, moved.get(path, 0.0))
+            return _known(as_stored(path), audit.images[held[path]], originals[held[path]])
+        moments = (listing.files[path].mtime_ns / 1e9, changed_at(path))
         if any(abs(now - moment) < patience for moment in moments):
-            return Line("arriving", name, f"not older than {patience:g} s")
-        status = "changed" if name in audit.files else "unknown"
-        return Line(status, name, GAPS[status])
+            return Line("arriving", as_stored(path), f"not older than {patience:g} s")
+        status = "changed" if as_stored(path) in audit.files else "unknown"
+        return Line(status, as_stored(path), GAPS[status])
 
     return Reconciliation(
-        files=tuple(line(path) for path in sorted(listing.files)),
+        files=tuple(map(line, told)),
         flaws=tuple(_flaws(listing, audit, pruned_before)),
         gone=tuple(_gone(listing, audit)),
         duplicates=len(held) - len(originals),
+        others=len(others),
     )
 
 
-def _is_known(path: str, stamp: FileStamp, audit: Audit) -> bool:
+def _held(path: str, stamp: FileStamp, audit: Audit) -> int | None:
+    """The number of the image in a file, if the file still is as it was taken in; numbers begin with 1."""
     known = audit.files.get(as_stored(path))
-    return known is not None and known.stamp == stamp
+    return known.image_id if known and known[1:] == (stamp.size, stamp.mtime_ns, stamp.inode) else None
 
 
 def _originals(held: Mapping[str, int], audit: Audit) -> dict[int, str]:
-    """By which of its files each image counts: that of its row, else the first."""
+    """By which of its files, as stored, each image counts: that of its row, else the first."""
     originals: dict[int, str] = {}
     for path, image_id in held.items():
-        if audit.images[image_id].path == as_stored(path):
-            originals[image_id] = path
-        originals.setdefault(image_id, path)
+        name = as_stored(path)
+        if name == audit.images[image_id].path:
+            originals[image_id] = name
+        else:
+            originals.setdefault(image_id, name)
     return originals
 
 
 def _known(name: str, image: AuditedImage, original: str) -> Line:
     if image.status not in STATUSES or (image.status in _NEEDS_REASON and not image.reason):
         return Line("unexplained", name, f"{image.status}, without a reason")
-    same = "" if as_stored(original) == name else f"the same content as {as_stored(original)}"
-    return Line(image.status, name, "; ".join(filter(None, (image.reason, same))))
+    if original == name:
+        return Line(image.status, name, image.reason or "")
+    return Line(image.status, name, "; ".join(filter(None, (image.reason, f"the same content as {original}"))))
 
 
 def _flaws(listing: Listing, audit: Audit, pruned_before: datetime | None) -> Iterator[Line]:

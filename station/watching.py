@@ -90,7 +90,9 @@ def is_container(path: str) -> bool:
 
 def stamp_of(status: os.stat_result) -> FileStamp:
     """Size, time and inode, as a signed 64-bit column holds them: shares invent inodes, and clocks lie beyond 2262."""
-    mtime_ns = max(-_LARGEST, min(status.st_mtime_ns, _LARGEST))
+    mtime_ns = status.st_mtime_ns
+    if not -_LARGEST <= mtime_ns <= _LARGEST:
+        mtime_ns = _LARGEST if mtime_ns > 0 else -_LARGEST
     return FileStamp(status.st_size, mtime_ns, status.st_ino & _LARGEST)
 
 

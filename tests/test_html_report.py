@@ -407,7 +407,10 @@ def test_a_tile_says_what_it_lacks(day: Day, fate: str) -> None:
 
 def test_the_page_says_that_nothing_is_missing_or_what_is(day: Day) -> None:
     filled(day)
-    assert "No gap. The camera folder holds 6 files, of all days: 4 done, 1 quarantined, 1 waiting." in page(day).said
+    assert "No gap. The camera folder holds 6 files: 4 done, 1 quarantined, 1 waiting." in page(day).said
+    day.picture(small(5)[0], MORNING - timedelta(days=1), slide="S-1")
+    said = page(day).said
+    assert "7 files. Pictures of other days, unchanged since they were taken in: 1. The others: 4 done, 1 quar" in said
     (day.folder / "never-seen.png").write_bytes(b"x")
     summary = detailed(day.store, DAY, DAY, day.settings, NIGHT + timedelta(days=9999))
     said = Page(render(summary, "html")).said

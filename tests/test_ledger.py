@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from station.cli import main
 from station.contract.masks import decode_mask, encode
 from station.database.records import FileStamp, NewImage
 from station.database.store import Store
-from station.ledger import Reconciliation, pruned_before, reconcile, strangers
+from station.ledger import Reconciliation, pruned_before, reconcile
 from station.watching import Listing, look
 
 # Attempts
@@ -100,7 +100,7 @@ class Camera:
     def take(self, name: str, content: str | None = None) -> str:
         path = self.save(name, content)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        self.store.add_image(NewImage(path, self.stamp(path), digest, "S-17", START, rung=True))
+        self.store.add_image(NewImage(path, self.stamp(path), digest, "S-17", self.clock.now, rung=True))
         return path
 
     def count(self, name: str, content: str | None = None) -> str:
@@ -113,11 +113,22 @@ class Camera:
         with closing(sqlite3.connect(self.store.path)) as connection, connection:
             connection.execute(statement)
 
-    def reconciled(self, now: float = 2e9, patience: float = 62, **moved: float) -> Reconciliation:
-        listing, audit = look(self.folder), self.store.audit()
+    def reconciled(
+        self,
+        now: float = 2e9,
+        patience: float = 62,
+        between: tuple[datetime, datetime] | None = None,
+        **moved: float,
+    ) -> Reconciliation:
+        listing, audit = look(self.folder), self.store.audit(between)
         times = {str(self.folder / name): moment for name, moment in moved.items()}
         return reconcile(
-            listing, audit, now=now, patience=patience, moved=times, pruned_before=pruned_before(self.store)
+            listing,
+            audit,
+            now=now,
+            patience=patience,
+            changed_at=lambda path: times.get(path, 0.0),
+            pruned_before=pruned_before(self.store),
         )
 
     def call(self, *words: object) -> Result:
@@ -187,7 +198,8 @@ def test_each_gap_is_named_and_ends_with_1(
 
 def test_a_sub_folder_that_cannot_be_listed_is_a_gap(camera: Camera) -> None:
     listing = Listing({}, ("/srv/leica/S-18 (permission denied)",), (1, 2))
-    found = reconcile(listing, camera.store.audit(), now=2e9, patience=62, moved={}, pruned_before=None)
+    audit = camera.store.audit()
+    found = reconcile(listing, audit, now=2e9, patience=62, changed_at=lambda path: 0.0, pruned_before=None)
     assert [(line.status, line.path) for line in found.gaps] == [("unlisted", "/srv/leica/S-18 (permission denied)")]
 
 
@@ -204,7 +216,6 @@ def test_masks_that_were_pruned_are_no_gap_and_later_ones_are(camera: Camera) ->
 
 def test_a_file_that_has_just_come_is_arriving(camera: Camera) -> None:
     camera.save("a.bmp")  # written at 1e9
-    assert strangers(look(camera.folder), camera.store.audit()) == [str(camera.folder / "a.bmp")]
     for now, moved, status in [
         (1e9 + 61, {}, "arriving"),
         (1e9 + 63, {}, "unknown"),
@@ -226,6 +237,23 @@ def test_images_without_a_file_and_second_names_are_told_and_are_no_gaps(camera:
     copy = next(line for line in found.files if line.path.endswith("copy.bmp"))
     assert copy.reason == f"the same content as {camera.folder / 'a.bmp'}"
     assert [(Path(line.path).name, line.reason) for line in found.gone] == [("gone.bmp", "stays counted")]
+
+
+def test_of_a_part_of_the_images_others_are_only_counted_while_they_are_as_they_were(camera: Camera) -> None:
+    camera.count("old.bmp", "x")
+    camera.count("older.bmp", "x")
+    camera.count("gone.bmp", "z")
+    (camera.folder / "gone.bmp").unlink()
+    camera.clock.after(hours=24)
+    day = (camera.clock.now, camera.clock.now + HOUR)
+    camera.count("new.bmp", "y")
+    found = camera.reconciled(between=day)
+    assert (named(camera, found), found.others, found.gone, found.duplicates) == (["done new.bmp"], 2, (), 0)
+    os.utime(camera.folder / "old.bmp", (1e9, 1e9 + 1))
+    found = camera.reconciled(between=day)
+    assert (named(camera, found), found.others) == (["done new.bmp", "changed old.bmp"], 1)
+    camera.sql("DELETE FROM masks")
+    assert [Path(line.path).name for line in camera.reconciled(between=day).flaws] == ["new.bmp"]
 
 
 def test_half_a_copy_that_was_superseded_is_not_gone(camera: Camera) -> None:

@@ -6,7 +6,6 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -38,7 +37,7 @@ def command(config: Path | None, as_list: bool, as_json: bool) -> None:
         found = reconciled(store, settings.camera, now_utc())
     lines = (*found.files, *found.flaws, *found.gone) if as_list else found.gaps
     if as_json:
-        click.echo(json.dumps(_summary(settings.camera, found) | {"lines": [asdict(line) for line in lines]}))
+        click.echo(json.dumps(_summary(settings.camera, found) | {"lines": [line._asdict() for line in lines]}))
     else:
         for sentence in (*_each(lines if as_list else ()), *_sentences(settings.camera, found)):
             click.echo(printable(sentence))

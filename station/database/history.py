@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Table, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, func, insert, select, true, update
 from sqlalchemy.orm import Session
 
 from station.database import cells, corrections, overlaps
@@ -18,7 +18,6 @@ from station.database.records import (
     AuditedFile,
     AuditedImage,
     End,
-    FileStamp,
     History,
     SeenPath,
     StoredAnalysis,
@@ -148,41 +147,43 @@ def _analysis(session: Session, row: Analysis) -> StoredAnalysis:
 # All images
 
 
-def audit(session: Session) -> Audit:
-    """All that a folder can be held against, and all counted images that lack something."""
+def audit(session: Session, between: tuple[datetime, datetime] | None) -> Audit:
+    """All files, and of the images captured in start <= t < end, or of all, what they are and lack."""
+    meant = (Image.captured_at >= between[0]) & (Image.captured_at < between[1]) if between else true()
     return Audit(
         files=_audited_files(session),
-        images=_audited_images(session),
-        uncounted=_uncounted(session),
-        miscounted=_miscounted(session),
-        maskless=_maskless(session),
+        images=_audited_images(session, meant),
+        uncounted=_uncounted(session, meant),
+        miscounted=_miscounted(session, meant),
+        maskless=_maskless(session, meant),
     )
 
 
 def _audited_files(session: Session) -> dict[str, AuditedFile]:
     rows = session.execute(select(File.path, File.image_id, File.size, File.mtime_ns, File.inode))
-    return {path: AuditedFile(image_id, FileStamp(*stamp)) for path, image_id, *stamp in rows}
+    return {row[0]: AuditedFile._make(row[1:]) for row in rows}
 
 
-def _audited_images(session: Session) -> dict[int, AuditedImage]:
-    rows = session.execute(select(Image.id, Image.path, Image.status, Image.reason))
-    return {image_id: AuditedImage(path, status, reason) for image_id, path, status, reason in rows}
+def _audited_images(session: Session, meant: ColumnElement[bool]) -> dict[int, AuditedImage]:
+    rows = session.execute(select(Image.id, Image.path, Image.status, Image.reason).where(meant))
+    return {row[0]: AuditedImage._make(row[1:]) for row in rows}
 
 
-def _uncounted(session: Session) -> tuple[int, ...]:
+def _uncounted(session: Session, meant: ColumnElement[bool]) -> tuple[int, ...]:
     analysed = select(Analysis.id).where(Analysis.image_id == Image.id).exists()
-    return tuple(session.scalars(select(Image.id).where(Image.status == "done", ~analysed).order_by(Image.id)))
+    done = select(Image.id).where(meant, Image.status == "done")
+    return tuple(session.scalars(done.where(~analysed).order_by(Image.id)))
 
 
-def _miscounted(session: Session) -> tuple[tuple[int, int, int], ...]:
+def _miscounted(session: Session, meant: ColumnElement[bool]) -> tuple[tuple[int, int, int], ...]:
     cells = select(func.count()).where(CellRow.analysis_id == Analysis.id).scalar_subquery()
     of_done = select(Analysis.image_id, Analysis.wbc_count, cells).join(Image, Image.id == Analysis.image_id)
-    rows = session.execute(of_done.where(Image.status == "done", Analysis.wbc_count != cells).order_by(Analysis.id))
-    return tuple((image_id, told, found) for image_id, told, found in rows)
+    wrong = of_done.where(meant, Image.status == "done", Analysis.wbc_count != cells)
+    return tuple((image_id, told, found) for image_id, told, found in session.execute(wrong.order_by(Analysis.id)))
 
 
-def _maskless(session: Session) -> tuple[tuple[int, datetime], ...]:
+def _maskless(session: Session, meant: ColumnElement[bool]) -> tuple[tuple[int, datetime], ...]:
     of_done = select(Analysis.image_id, Analysis.created_at).join(Image, Image.id == Analysis.image_id)
-    lacking = of_done.outerjoin(MaskRow, MaskRow.analysis_id == Analysis.id)
-    rows = session.execute(lacking.where(Image.status == "done", MaskRow.analysis_id.is_(None)).order_by(Analysis.id))
-    return tuple((image_id, created_at) for image_id, created_at in rows)
+    of_done = of_done.where(meant, Image.status == "done")
+    lacking = of_done.outerjoin(MaskRow, MaskRow.analysis_id == Analysis.id).where(MaskRow.analysis_id.is_(None))
+    return tuple((image_id, made_at) for image_id, made_at in session.execute(lacking.order_by(Analysis.id)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from station.database.overlap_records import EarlierField, Registered
 
@@ -267,16 +267,16 @@ class History:
     overlaps: tuple[EarlierField, ...] = ()  # with earlier fields of its slide that count
 
 
-@dataclass(frozen=True, slots=True)
-class AuditedFile:
-    """What a path held when it was looked at last."""
+class AuditedFile(NamedTuple):
+    """What a path held when it was looked at last; a plain tuple, as there are hundreds of thousands."""
 
     image_id: int
-    stamp: FileStamp
+    size: int
+    mtime_ns: int
+    inode: int
 
 
-@dataclass(frozen=True, slots=True)
-class AuditedImage:
+class AuditedImage(NamedTuple):
     """What became of an image."""
 
     path: str

@@ -273,10 +273,10 @@ class Store(Reviews):
         with self._reading() as session:
             return history.masks(session, analysis_id)
 
-    def audit(self) -> Audit:
-        """All that a folder can be held against, in one consistent state."""
+    def audit(self, between: tuple[datetime, datetime] | None = None) -> Audit:
+        """All that a folder can be held against, in one consistent state; images captured in start <= t < end only."""
         with self._reading() as session:
-            return history.audit(session)
+            return history.audit(session, between)
 
     # Retention
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from station.commission import folder_identity
 from station.database.store import Store
-from station.ledger import Reconciliation, pruned_before, reconcile, strangers
+from station.ledger import Reconciliation, pruned_before, reconcile
 from station.reports.figures import Completeness, Tally
 from station.settings import Camera
 from station.watching import FolderGone, look
 
 
-def completeness(store: Store, camera: Camera, now: datetime) -> Completeness:
-    """The folder as it is now, against the database as it is now."""
+def completeness(store: Store, camera: Camera, now: datetime, between: tuple[datetime, datetime]) -> Completeness:
+    """The folder as it is now, against the images captured in start <= t < end as the database knows them now."""
     try:
-        found = reconciled(store, camera, now)
+        found = reconciled(store, camera, now, between)
     except FolderGone as gone:
         return Completeness(problem=gone.reason)
     return Completeness(
         problem=None,
-        files=len(found.files),
+        files=len(found.files) + found.others,
+        others=found.others,
         statuses=tuple(Tally(status, count) for status, count in found.counts.items()),
         duplicates=found.duplicates,
         gone=len(found.gone),
@@ -32,11 +31,17 @@ def completeness(store: Store, camera: Camera, now: datetime) -> Completeness:
     )
 
 
-def reconciled(store: Store, camera: Camera, now: datetime) -> Reconciliation:
-    """Every file of the folder with what the database knows of it. Raises FolderGone where it is not the right one."""
+def reconciled(
+    store: Store, camera: Camera, now: datetime, between: tuple[datetime, datetime] | None = None
+) -> Reconciliation:
+    """Every file of the folder with what the database knows of it, or of the images captured in start <= t < end.
+
+    Files that the database does not know as they are now are told in any case. Raises FolderGone where the folder is
+    not the right one.
+    """
     folder = camera.folder.absolute()
     listing = look(folder)  # first: what the station takes in meanwhile is no gap
-    audit, identity = store.audit(), folder_identity(store)
+    audit, identity = store.audit(between), folder_identity(store)
     if identity not in (None, listing.identity) and not listing.files:
         raise FolderGone(folder, "is another folder, and empty; is the share mounted?")
     return reconcile(
@@ -44,13 +49,17 @@ def reconciled(store: Store, camera: Camera, now: datetime) -> Reconciliation:
         audit,
         now=now.timestamp(),
         patience=camera.settle_seconds + camera.rescan_seconds,
-        moved=dict(_moved(strangers(listing, audit))),
+        changed_at=_changed_at,
         pruned_before=pruned_before(store),
     )
 
 
-def _moved(paths: Iterable[str]) -> Iterator[tuple[str, float]]:
-    """When each file came under its name, or changed otherwise, s since 1970: a copy may keep its time of writing."""
-    for path in paths:
-        with suppress(OSError):
-            yield path, Path(path).stat().st_ctime
+def _changed_at(path: str) -> float:
+    """When a file came under its name, or changed otherwise, s since 1970; 0 where that cannot be told.
+
+    A copy may keep its time of writing.
+    """
+    try:
+        return Path(path).stat().st_ctime
+    except OSError:
+        return 0.0

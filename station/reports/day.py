@@ -65,7 +65,7 @@ def detailed(
         control=tuple(_control(fields, zone, period, baseline)),
         distributions=tuple(_distributions(fields, compared)),
         latency=_latency(fields),
-        completeness=completeness(store, settings.camera, now),
+        completeness=completeness(store, settings.camera, now, bounds(first, last, zone)),
         sheet=sheet(store, fields, {line.image_id for line in summary.counted if line.review_open}, most_megapixels),
     )
     return replace(summary, detail=detail)

@@ -89,10 +89,14 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """The whole camera folder held against the database; `problem` where it could not be read, and no figures then."""
+    """The camera folder held against the days' images; `problem` where it could not be read, and no figures then.
+
+    Whatever file of the folder the database does not know as it is now is among `statuses`, of whatever day it is.
+    """
 
     problem: str | None
-    files: int = 0
+    files: int = 0  # all in the folder
+    others: int = 0  # of them, known ones of other days: they are in no figure below
     statuses: tuple[Tally, ...] = ()
     duplicates: int = 0
     gone: int = 0
