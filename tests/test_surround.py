@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from station.contract.analysis import Scale, analyse
 from station.contract.bundle import read_bundle
+from station.contract.quality import measure_quality
 from station.contract.scale import estimate
 from station.contract.surround import surround
 from station.demo.smear import SmearRecipe, paint
@@ -63,6 +65,41 @@ def test_ground_that_is_black_is_no_surround() -> None:
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[100:300, 100:400] = 180
     assert surround(image) is None and surround(np.zeros_like(image)) is None
+
+
+BLURRED = np.asarray(cv2.GaussianBlur(field(3), (0, 0), 5), np.uint8)
+
+
+@pytest.mark.parametrize("image", [field(3), BLURRED, field(3) // 4 + 160], ids=["as it is", "blurred", "pale"])
+def test_light_and_focus_are_those_of_the_specimen(image: NDArray[np.uint8]) -> None:
+    """A sharp black rim hides neither a blurred specimen nor a pale one."""
+    likely = np.tile(np.array([0.98, 0.01, 0.01], np.float32), (HEIGHT, WIDTH, 1))
+    likely[from_the_middle() < 60] = (0.01, 0.01, 0.98)
+    cut = round_view(image, 300, soft=1)
+    whole, within = measure_quality(image, likely), measure_quality(cut, likely, surround(cut))
+    assert within.focus == pytest.approx(whole.focus, rel=0.15)
+    for name in ("brightness", "contrast", "clipped", "colour"):
+        assert getattr(within, name) == pytest.approx(getattr(whole, name), abs=0.05), name
+
+
+def test_of_a_slit_nothing_is_said_about_the_focus() -> None:
+    shown = field(0)
+    shown[:200] = shown[260:] = 0
+    likely = np.tile(np.array([0.98, 0.01, 0.01], np.float32), (HEIGHT, WIDTH, 1))
+    assert surround(shown) is None  # more of it is black than not
+    assert measure_quality(shown, likely, shown.max(axis=2) == 0).focus is None
+
+
+def test_a_cell_that_the_rim_cuts_is_at_the_edge() -> None:
+    bundle = read_bundle(starter_path(), weights=False)
+    network, told = open_engine(bundle), Scale(CELL_PX, "told")
+    image = field(3, seed=6)
+    whole = analyse(image, told, bundle.manifest, network).drawing.measured
+    assert [(cell.y < 200, cell.touches_edge) for cell in whole] == [(True, False), (True, False), (False, False)]
+    image[: round(whole[0].y) - 12] = 5  # through the first, beside the second
+    cut = analyse(image, told, bundle.manifest, network)
+    assert [cell.touches_edge for cell in cut.drawing.measured] == [True, False, False]
+    assert "cell-at-edge" in cut.flags
 
 
 @pytest.mark.parametrize("shown", [lambda one: round_view(one, 330), lambda one: round_view(one, 300, 25, 20), barred])

@@ -42,8 +42,9 @@ def qualities(
     """(data set, figures) of each picture, its scale told. Lazy, for a progress bar around it."""
     for sample in samples:
         prepared = prepare(sample.read()[0], Scale(diameters[sample.dataset], "told"), manifest)
-        answer = without_padding(network(prepared.tile[None])[0], prepared.frame)
-        yield sample.dataset, measure_quality(without_padding(prepared.tile, prepared.frame), answer)
+        found = find(prepared, network(prepared.tile[None])[0], manifest)
+        tile = without_padding(prepared.tile, prepared.frame)
+        yield sample.dataset, measure_quality(tile, found.probabilities, found.beside)
 
 
 def doubts(fields: Iterable[Composite], manifest: Manifest, network: Network) -> Iterable[Doubt]:

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from station.contract.cells import Drawing, draw
+from station.contract.cells import Drawing, cut_by, draw
 from station.contract.doubts import doubted, of_picture, unclear_area
 from station.contract.errors import NotFinite
 from station.contract.imaging import (
@@ -80,6 +80,7 @@ class Found:
     cell_diameter_px: float  # at network scale
     instances: Instances
     drawing: Drawing
+    beside: NDArray[np.bool_] | None  # [h, w] where the picture shows no specimen, as `surround` tells
 
     @property
     def unclear(self) -> float:
@@ -108,17 +109,18 @@ def find(prepared: Prepared, probabilities: Probabilities, manifest: Manifest, s
     """
     if not math.isfinite(float(probabilities.sum())):
         raise NotFinite("the network answered with numbers that are not finite")
-    inside = _of_specimen(prepared, without_padding(probabilities, prepared.frame))
+    inside = without_padding(probabilities, prepared.frame)
+    beside = surround(without_padding(prepared.tile, prepared.frame))
+    if beside is not None:
+        inside = _cleared(inside, beside)
     diameter_px = network_diameter(prepared.scale.cell_diameter_px, prepared.frame, manifest.scale)
     instances = separate(inside, diameter_px, manifest.separation)
-    return Found(inside, diameter_px, instances, draw(inside, instances, prepared.frame))
+    drawing = draw(inside, instances, prepared.frame)
+    return Found(inside, diameter_px, instances, drawing if beside is None else cut_by(beside, drawing), beside)
 
 
-def _of_specimen(prepared: Prepared, probabilities: Probabilities) -> Probabilities:
+def _cleared(probabilities: Probabilities, beside: NDArray[np.bool_]) -> Probabilities:
     """[h, w, 3] with background where the picture shows no specimen: networks take black for nuclei."""
-    beside = surround(without_padding(prepared.tile, prepared.frame))
-    if beside is None:
-        return probabilities
     cleared = probabilities.copy()
     cleared[beside] = np.eye(len(CLASSES), dtype=cleared.dtype)[BACKGROUND]
     return cleared
@@ -130,7 +132,7 @@ def finish(prepared: Prepared, probabilities: Probabilities, manifest: Manifest)
     reference, scale = manifest.reference, prepared.scale
     cells = doubted(found.drawing.measured, scale.cell_diameter_px, reference)
     drawing = replace(found.drawing, measured=cells)
-    quality = measure_quality(without_padding(prepared.tile, prepared.frame), found.probabilities)
+    quality = measure_quality(without_padding(prepared.tile, prepared.frame), found.probabilities, found.beside)
     stain = stain_distance(quality.densities, reference.stains) if reference else None
     flags = of_picture(
         drawing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,6 +13,8 @@ from station.contract.imaging import Frame, Probabilities, to_camera_scale
 from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS
 from station.contract.masks import InstanceImage, LabelImage
 from station.contract.separation import Instances
+
+_TOUCH_PX = 2  # at network scale: what is resampled ends a little before what it was sampled from
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,17 @@ def draw(probabilities: Probabilities, instances: Instances, frame: Frame) -> Dr
         np.copyto(cells[y : y + h, x : x + w], np.uint16(cell_id), where=patch > 0)
         measured.append(_measure(patch, box, cell_id, confidence, frame))
     return Drawing(labels, cells, tuple(measured))
+
+
+def cut_by(beside: NDArray[np.bool_], drawing: Drawing) -> Drawing:
+    """The drawing of a picture whose specimen ends at `beside` [h, w] at network scale: there a cell is cut, too."""
+    height, width = drawing.cells.shape
+    reach = 2 * math.ceil(_TOUCH_PX * max(height / beside.shape[0], width / beside.shape[1])) + 1
+    around = cv2.resize(beside.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    around = cv2.dilate(around, np.ones((reach, reach), np.uint8))
+    cut = set(np.unique(drawing.cells[around > 0]).tolist())
+    cells = (replace(cell, touches_edge=cell.touches_edge or cell.id in cut) for cell in drawing.measured)
+    return replace(drawing, measured=tuple(cells))
 
 
 def measure(labels: LabelImage, cells: InstanceImage, confidence: float = 1.0) -> tuple[Cell, ...]:

@@ -18,6 +18,7 @@ from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS, StainRefer
 STAIN_FEATURES = 6  # optical densities of nucleus and cytoplasm in red, green and blue
 
 _BLOCK_PX = 64  # about a cell: each block has an edge of its own
+_LEAST_BLOCKS = 4  # with fewer it is no field but a crop
 _LEAST_RANGE = 20.0  # grey values: a block with less shows nothing to focus on
 _SHARPEST = 75.0  # percentile over blocks
 _SURE_GROUND, _LIGHTER = 0.9, 75.0  # probability of background; percentile of its light
@@ -47,15 +48,21 @@ class Quality:
 _KEPT = ("focus", "brightness", "contrast", "clipped", "stain")
 
 
-def measure_quality(tile: RGB, probabilities: Probabilities) -> Quality:
-    """Of a picture [h, w, 3] at network scale and the network's answer [h, w, 3], both without padding."""
+def measure_quality(tile: RGB, probabilities: Probabilities, beside: NDArray[np.bool_] | None = None) -> Quality:
+    """Of a picture [h, w, 3] at network scale and the network's answer [h, w, 3], both without padding.
+
+    `beside` [h, w] is where the picture shows no specimen, None if nowhere: nothing is measured there.
+    """
     # Enough px for medians, at a quarter of the time.
     colours, likely = np.ascontiguousarray(tile[::2, ::2]), np.ascontiguousarray(probabilities[::2, ::2])
+    if beside is not None:
+        shown = ~beside[::2, ::2]
+        colours, likely = colours[shown][None], likely[shown][None]
     winner = _winner(likely)
     tone = _tone(colours, likely[..., BACKGROUND] > _SURE_GROUND)
     darkest = max(1.0, _percentile(_counts(colours)[1], _DARKEST))
     return Quality(
-        focus=_focus(tile[..., 1]),
+        focus=_focus(tile[..., 1], beside),
         brightness=float(tone.mean() / 255.0),
         contrast=max(0.0, float(np.log(tone[1] / darkest))),
         clipped=_clipped(colours, winner != BACKGROUND),
@@ -93,16 +100,20 @@ def _tone(colours: RGB, ground: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.array([max(1.0, _percentile(channel, _LIGHTER)) for channel in counts], np.float32)
 
 
-def _focus(green: NDArray[np.uint8]) -> float | None:
+def _focus(green: NDArray[np.uint8], beside: NDArray[np.bool_] | None) -> float | None:
     """A blurred step of height h and width sigma rises by h / (sigma sqrt(2 pi)) a pixel at most."""
     smooth = _floats(cv2.GaussianBlur(green.astype(np.float32), (0, 0), 1.0))  # or noise would pass for edges
     across, down = (cv2.Sobel(smooth, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1)))
     steep = _blocks(np.maximum, _floats(cv2.magnitude(across, down)))
     reach = np.asarray(_blocks(np.maximum, smooth) - _blocks(np.minimum, smooth), np.float32)
-    edges = reach >= _LEAST_RANGE
+    seen = np.full(reach.shape, True)
+    if beside is not None:  # the rim of a diaphragm may be sharp alone
+        seen = _blocks(np.maximum, beside.astype(np.float32)) == 0
+    edges = seen & (reach >= _LEAST_RANGE)
     if edges.any():
         return float(np.percentile(steep[edges] / reach[edges], _SHARPEST))
-    return None if min(green.shape) < 2 * _BLOCK_PX else 0.0  # a field with nothing in it is no sharp one
+    roomy = min(green.shape) >= 2 * _BLOCK_PX and np.count_nonzero(seen) >= _LEAST_BLOCKS
+    return 0.0 if roomy else None  # a field with nothing in it is no sharp one
 
 
 def _floats(values: cv2.typing.MatLike) -> NDArray[np.float32]:
