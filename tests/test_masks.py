@@ -8,7 +8,7 @@ import pytest
 from networks import disc_labels, discs, png
 
 from station.contract.errors import ImageError
-from station.contract.masks import decode_mask, encode, encode_narrow
+from station.contract.masks import boxes, decode_mask, encode, encode_narrow
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -41,3 +41,12 @@ def test_ids_are_kept_in_as_few_bits_as_they_need(most: int, kind: type[np.gener
     back = decode_mask(encode_narrow(cells))
     assert back.dtype == kind
     assert np.array_equal(back, cells)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_each_cell_has_its_box_though_numbers_are_missing_and_cells_in_parts(kind: type[np.generic]) -> None:
+    most = int(np.iinfo(kind).max)
+    cells = np.zeros((40, 60), kind)
+    cells[5:9, 50:60], cells[30, 2], cells[10:14, 20:30], cells[20:22, 25:40] = 2, most, 7, 7
+    assert list(boxes(cells)) == [(2, (50, 5, 10, 4)), (7, (20, 10, 20, 12)), (most, (2, 30, 1, 1))]
+    assert list(boxes(np.zeros((4, 3), kind))) == []

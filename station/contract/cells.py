@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from station.contract.imaging import Frame, Probabilities, to_camera_scale
 from station.contract.manifest import BACKGROUND, CYTOPLASM, NUCLEUS
-from station.contract.masks import InstanceImage, LabelImage
+from station.contract.masks import InstanceImage, LabelImage, boxes
 from station.contract.separation import Instances
 
 _TOUCH_PX = 2  # at network scale: what is resampled ends a little before what it was sampled from
@@ -77,11 +77,10 @@ def measure(labels: LabelImage, cells: InstanceImage, confidence: float = 1.0) -
     height, width = labels.shape
     frame = Frame(height, width, height, width, height, width)
     found = []
-    for cell_id in np.unique(cells[cells > 0]):
-        x, y, w, h = cv2.boundingRect((cells == cell_id).astype(np.uint8))
+    for cell_id, (x, y, w, h) in boxes(cells):
         inside = cells[y : y + h, x : x + w] == cell_id
         patch = np.where(inside, labels[y : y + h, x : x + w], 0).astype(np.uint8)
-        found.append(_measure(patch, (x, y, w, h), int(cell_id), confidence, frame))
+        found.append(_measure(patch, (x, y, w, h), cell_id, confidence, frame))
     return tuple(found)
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from station.contract.manifest import NUCLEUS
-from station.contract.masks import InstanceImage, LabelImage
-
-Box: TypeAlias = tuple[int, int, int, int]  # x, y, width, height, px
+from station.contract.masks import Box, InstanceImage, LabelImage
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from station.contract.errors import ImageError
 
 LabelImage: TypeAlias = NDArray[np.uint8]  # [H, W] 0 background, 1 cytoplasm, 2 nucleus
 InstanceImage: TypeAlias = NDArray[np.uint16]  # [H, W] 0 background, 1..n one id per cell
+Box: TypeAlias = tuple[int, int, int, int]  # x, y, width, height, px
 
 _MOST_BYTE = 255
 
@@ -29,6 +32,17 @@ def encode(mask: LabelImage | InstanceImage) -> bytes:
 def encode_narrow(cells: InstanceImage) -> bytes:
     """As `encode`, in 8 bits where no id needs more: a third of the time."""
     return encode(cells.astype(np.uint8) if int(cells.max(initial=0)) <= _MOST_BYTE else cells)
+
+
+def boxes(cells: NDArray[np.uint8] | InstanceImage) -> Iterator[tuple[int, Box]]:
+    """Each cell of an instance image [H, W] and its box, by number; one pass over the picture, however many there are.
+
+    The boxes are (x, y, width, height), px.
+    """
+    for number, found in enumerate(ndimage.find_objects(cells), start=1):
+        if found is not None:
+            rows, columns = found
+            yield number, (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
 
 
 def decode_mask(png: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:

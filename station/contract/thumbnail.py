@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from station.contract.errors import ImageError
 from station.contract.imaging import RGB
 from station.contract.manifest import NUCLEUS
-from station.contract.masks import InstanceImage, LabelImage
+from station.contract.masks import Box, InstanceImage, LabelImage, boxes
 from station.contract.overlay import CELL_COLOUR, NUCLEUS_COLOUR
-
-Box: TypeAlias = tuple[int, int, int, int]  # x, y, width, height, px
 
 _SURROUNDINGS = 1.5  # side of the square around a cell, in sides of its box
 _TALLEST = 8  # of a field, in its widths
@@ -86,8 +84,7 @@ def _resized(image: RGB, size: tuple[int, int]) -> RGB:
 def _draw(shown: RGB, masks: Masks) -> None:
     """Contours from masks of another size: found there, drawn here, so that a line is as thin as it can be."""
     scale = np.array([shown.shape[1] / masks.cells.shape[1], shown.shape[0] / masks.cells.shape[0]])
-    for number in np.unique(masks.cells[masks.cells > 0]):
-        x, y, w, h = cv2.boundingRect((masks.cells == number).astype(np.uint8))
+    for number, (x, y, w, h) in boxes(masks.cells):
         window = (slice(y, y + h), slice(x, x + w))
         own = masks.cells[window] == number
         for region, colour in ((own, CELL_COLOUR), (own & (masks.labels[window] == NUCLEUS), NUCLEUS_COLOUR)):
