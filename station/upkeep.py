@@ -1,11 +1,11 @@
-"""Keeping what a station knows: verified backups, restore, and pruning by age. Nothing here happens by itself."""
+"""Keeping what a station knows: verified backups, restore, a smaller file. Nothing here happens by itself."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,13 +17,9 @@ from station.contract.errors import DatabaseError
 from station.database.backup import Contents, contents, damage, fold, sizes, verified_copy, verify
 from station.database.backup import compact as compact_pages
 from station.database.lock import RunLock, lock_file
-from station.database.records import FileStamp
-from station.database.retention import OldImage
 from station.database.schema import check, newest
 from station.database.store import Store
-from station.intake import FOLDER_IDENTITY
 from station.places import free_bytes
-from station.watching import look
 
 Clock: TypeAlias = Callable[[], datetime]
 Seconds: TypeAlias = Callable[[], float]
@@ -50,17 +46,6 @@ class Restored:
 
     kept: Path | None
     damage: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is older than `before`: analyses with masks, and images of which no file is in the camera folder."""
-
-    before: datetime
-    masks: tuple[int, ...]
-    mask_bytes: int
-    images: tuple[int, ...] = ()
-    still_there: int = 0  # images as old, of which a file is there: they would be counted again
 
 
 # Backup
@@ -213,34 +198,6 @@ def _remove_all(staging: Path) -> None:
             path.unlink()
 
 
-# Pruning
-
-
-def plan(store: Store, before: datetime, folder: Path | None = None) -> Plan:
-    """What is older than a moment: the masks, and with the camera `folder` also the images that left it.
-
-    An image of which a file is still there is never old: without its row it would be counted again. Raises
-    DatabaseError or FolderGone where the folder cannot be seen as the station saw it last.
-    """
-    masks = store.old_masks(before)
-    told = Plan(before, tuple(one.analysis_id for one in masks), sum(one.size for one in masks))
-    if folder is None:
-        return told
-    files = _files_in(folder, store)
-    moved = {(stamp.size, stamp.mtime_ns) for stamp in files.values()}  # a renamed file keeps these
-    old = store.old_images(before)
-    gone = tuple(image.image_id for image in old if not _is_there(image, files, moved))
-    return Plan(before, told.masks, told.mask_bytes, gone, len(old) - len(gone))
-
-
-def prune(store: Store, planned: Plan) -> None:
-    """Remove what was planned. A prune that is cut off leaves whole images, and goes on when it is called again."""
-    for some in _batches(planned.masks):
-        store.remove_masks(some, planned.before)
-    for some in _batches(planned.images):
-        store.remove_images(some, planned.before)
-
-
 def compact(database: Path) -> None:
     """Give what pruning freed back to the disk. Raises DatabaseError without twice the room that its content takes.
 
@@ -253,26 +210,6 @@ def compact(database: Path) -> None:
             "free; what was freed inside it is used again"
         )
     compact_pages(database)
-
-
-def _files_in(folder: Path, store: Store) -> dict[str, FileStamp]:
-    listing = look(folder.absolute())
-    if listing.unlisted:
-        raise DatabaseError(f"it is not known which images are still in {folder}: {'; '.join(listing.unlisted)}")
-    if store.fact(FOLDER_IDENTITY) not in (None, list(listing.identity)):
-        raise DatabaseError(
-            f"{folder} is another folder than the station saw last; is the share mounted? If it is right so, let "
-            "`station run --once` look at it first"
-        )
-    return listing.files
-
-
-def _is_there(image: OldImage, files: Mapping[str, FileStamp], moved: set[tuple[int, int]]) -> bool:
-    return any(path in files or (size, mtime_ns) in moved for path, size, mtime_ns in image.files)
-
-
-def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
 
 
 # Words

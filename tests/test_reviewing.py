@@ -40,10 +40,10 @@ from station.database.gallery import Sieve
 from station.database.records import NewImage
 from station.database.review_records import NewCorrection, Reviewed, Seen, Slide
 from station.database.store import Store
+from station.pruning import plan, prune
 from station.reports import summarise
 from station.reviewing import Outcome, correct, masks_of, picture_of, state_of, stored
 from station.signing import sign
-from station.upkeep import plan, prune
 from station.watching import look
 
 CELLS = ((60, 60, 30, 17), (105, 70, 30, 16), (200, 110, 28, 15))  # 1 and 2 touch; the third is missed by the tests

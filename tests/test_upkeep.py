@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import resource
@@ -29,7 +30,8 @@ from station.database.lock import RunLock
 from station.database.records import FileStamp, NewImage
 from station.database.store import Store
 from station.intake import FOLDER_IDENTITY
-from station.upkeep import LAST_BACKUP, back_up, backup_name, plan, prune, remove_surplus, restore
+from station.pruning import plan, prune, still_due
+from station.upkeep import LAST_BACKUP, back_up, backup_name, remove_surplus, restore
 
 SOAKING = os.environ.get("WBC_SOAK") == "1"  # `make soak`: the full size
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -477,6 +479,38 @@ def test_masks_go_by_the_age_of_the_analysis_and_counts_stay(store: Store, clock
     prune(store, replace(plan(store, START + 30 * DAY), before=START))  # the latest of several counts
     assert masks(store) == [] and store.fact("masks_pruned_before") == (START + DAY).isoformat()
     assert store.fact("images_pruned_before") is None
+
+
+def test_a_picture_that_comes_back_stays_whether_the_station_looked_at_it_or_not(
+    store: Store, clock: Clock, tmp_path: Path
+) -> None:
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    texts = {name: f"the content of {name}" for name in ("a.bmp", "b.bmp", "c.bmp", "d.bmp")}
+    for name, text in texts.items():
+        content, stamp = hashlib.sha256(text.encode()).hexdigest(), FileStamp(len(text), 1, 1)
+        store.add_image(NewImage(str(folder / name), stamp, content, "S", START, rung=False))
+        store.save_analysis(analysis(store.lease("w", 1)[0].image_id))
+    (folder / "copy.bmp").write_text(texts["a.bmp"])  # with a time of its own, while no station runs
+    planned = plan(store, START + DAY / 2, folder)
+    assert (planned.images, planned.still_there) == ((2, 3, 4), 1)
+    (folder / "b.bmp").write_text(texts["b.bmp"])  # while somebody is asked whether that is meant
+    (folder / "another.bmp").write_text("of the same bytes!!!!")
+    due = still_due(planned, store, folder)
+    assert (due.images, due.still_there) == ((3, 4), 2)
+    prune(store, due)
+    assert [row.image_id for row in results(store)] == [1, 2]
+
+
+def test_nothing_goes_while_a_file_may_be_one_of_the_old_ones_and_cannot_be_read(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    store.add_image(NewImage(str(folder / "a.bmp"), FileStamp(0, 1, 1), "content", "S", START, rung=False))
+    store.save_analysis(analysis(store.lease("w", 1)[0].image_id))
+    assert plan(store, START + DAY / 2, folder).images == (1,)
+    (folder / "b.bmp").symlink_to("/proc/self/mem")  # told to be empty, and refuses to be read
+    with pytest.raises(DatabaseError, match=r"b\.bmp cannot be read \(.*, so it is not known which old picture it may"):
+        plan(store, START + DAY / 2, folder)
 
 
 def test_only_counted_pictures_that_left_the_folder_go(store: Store, clock: Clock, tmp_path: Path) -> None:

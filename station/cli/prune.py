@@ -14,8 +14,9 @@ from station.contract.errors import StationError
 from station.database.backup import sizes
 from station.database.lock import RunLock
 from station.printing import printable, size
+from station.pruning import Plan, plan, prune, still_due
 from station.settings import Settings
-from station.upkeep import Plan, backup_name, compact, plan, prune
+from station.upkeep import backup_name, compact
 
 
 @click.command("prune")
@@ -56,6 +57,7 @@ def command(older_than: int, everything: bool, yes: bool, dry_run: bool, vacuum:
             _tell(planned)
             if planned.images:
                 _make_sure(len(planned.images), settings, yes=yes)
+                planned = still_due(planned, store, settings.camera.folder)
             free_before = sizes(database).free
             prune(store, planned)
         freed = sizes(database).free - free_before

@@ -32,6 +32,7 @@ class OldImage:
     """A counted image, with every path that held it last: path, bytes, nanoseconds since 1970."""
 
     image_id: int
+    sha256: str | None
     files: tuple[tuple[str, int, int], ...]
 
 
@@ -52,10 +53,10 @@ def remove_masks(session: Session, analysis_ids: Sequence[int], before: datetime
 
 def old_images(session: Session, before: datetime) -> list[OldImage]:
     """Counted images captured before a moment. One that is not counted yet is never old."""
-    columns = (Image.id, File.path, File.size, File.mtime_ns)
+    columns = (Image.id, Image.sha256, File.path, File.size, File.mtime_ns)
     found = select(*columns).outerjoin(File).where(Image.status == "done", Image.captured_at < before)
-    by_image = groupby(session.execute(found.order_by(Image.id)), key=lambda row: row[0])
-    return [OldImage(image_id, tuple((*row[1:],) for row in rows if row[1])) for image_id, rows in by_image]
+    by_image = groupby(session.execute(found.order_by(Image.id)), key=lambda row: (row[0], row[1]))
+    return [OldImage(*image, tuple((*row[2:],) for row in rows if row[2])) for image, rows in by_image]
 
 
 def remove_images(session: Session, image_ids: Sequence[int], before: datetime, now: datetime) -> None:
