@@ -42,13 +42,15 @@ _LEAST_HASH = 6  # hex digits by which an image may be named
 
 
 def unsettled(items: Sequence[OpenItem], *, folder_is_there: bool) -> list[OpenItem]:
-    """What somebody should look at: not what a later copy replaced, nor what never was a picture and is gone."""
-    return [item for item in items if item.reason != SUPERSEDED and not is_over(item, folder_is_there=folder_is_there)]
+    """What somebody should look at: not what a later copy replaced, nor what never was a picture and is gone.
 
+    Nothing is gone with the whole folder.
+    """
 
-def is_over(item: OpenItem, *, folder_is_there: bool) -> bool:
-    """Whether it never was a picture and its file is gone; nothing is gone with the whole folder."""
-    return folder_is_there and not item.whole and is_gone(item.path)
+    def is_over(item: OpenItem) -> bool:
+        return item.reason == SUPERSEDED or (folder_is_there and not item.whole and is_gone(item.path))
+
+    return [item for item in items if not is_over(item)]
 
 
 # A folder

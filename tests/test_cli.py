@@ -471,7 +471,9 @@ def test_report_and_status_tell_what_run_did(home: Path, station: Command) -> No
     assert "1 picture counted, 2 white cells" in table and "Meier" not in table and "1 not counted" in table
     (home / "camera/text.bmp").unlink()  # the way out of an exit code 1
     assert station("run", "--once", *config).returncode == 0
-    assert "is text, not a picture; its file is gone" in station("status", *config).stdout
+    told = station("status", *config).stdout
+    assert told.startswith("1 done\n") and "is text" not in told
+    assert "besides 1 file that held half a picture, or none, and is no more; --json lists all" in told
     told = station("report", "--format", "json", "--names", "-o", home / "day.json", *config)
     assert told.stdout == f"wrote {home / 'day.json'}\n"
     assert json.loads((home / "day.json").read_text())["slides"] == [

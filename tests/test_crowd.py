@@ -141,11 +141,16 @@ def test_whole_commands_are_quick(years: Home) -> None:
         assert took < START_SECONDS
 
 
-def test_status_names_the_few_that_wait_among_thousands_that_are_queued(weeks: Home) -> None:
+def test_status_names_the_few_that_wait_among_thousands_that_are_queued(
+    weeks: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with closing(sqlite3.connect(weeks.settings.database.path)) as connection, connection:
         connection.execute(
             "UPDATE images SET status = 'queued' WHERE status = 'done' AND path LIKE ?", (f"{weeks.folder}%",)
         )
+    monkeypatch.chdir(tmp_path)
+    for name in ("pattern that waits", "pattern of text"):
+        Path(name).touch()
     text = called(status.command, weeks)
     assert text.count("queued ") < 60 and "pattern that waits" in text and "is text, not a picture" in text
     assert f"and {weeks.number('queued') - 50} more; --json lists all" in text

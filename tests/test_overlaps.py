@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from stores import DAY, analysis, new, rows
 from station.cli import main
 from station.contract.corrections import RejectImage
 from station.contract.imaging import RGB
+from station.database.overlap_records import Registered, SmallCopy, StoredOverlap
 from station.database.records import SUPERSEDED
 from station.database.store import Store
 from station.demo.camera import encode_bmp
@@ -310,3 +312,16 @@ def test_small_copies_go_with_the_masks_and_pairs_with_their_pictures(bench: Ben
     assert overlapping(bench) == {("b", "a")}
     bench.store.remove_images([bench.stored()["a.bmp"].image_id], bench.utc())
     assert rows(bench.store.path, "SELECT count(*) FROM overlaps") == [(0,)]
+
+
+def test_a_pair_with_a_picture_that_is_pruned_meanwhile_is_none(store: Store) -> None:
+    for name in ("old.bmp", "older.bmp", "new.bmp"):
+        store.add_image(new(name))
+    leased = store.lease("w", 3)
+    for lease in leased[:2]:
+        store.save_analysis(analysis(lease.image_id))
+    pairs = tuple(StoredOverlap(leased[2].image_id, lease.image_id, 5.0, 5.0, 0.5, 1.0) for lease in leased[:2])
+    store.remove_images([leased[0].image_id], START + DAY)
+    store.save_analysis(replace(analysis(leased[2].image_id), registered=Registered(SmallCopy(8, b"jpeg"), pairs)))
+    assert rows(store.path, "SELECT earlier_id FROM overlaps") == [(leased[1].image_id,)]
+    assert store.counts_by_status()["done"] == 2

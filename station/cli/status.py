@@ -16,9 +16,9 @@ from station.cli.context import config_option, now_utc, reading, settings_of, sh
 from station.commission import folder_problem
 from station.database.lock import holder
 from station.database.records import CAMERA_SCALE, CLOCK_TROUBLE, ENGINE_TROUBLE, Fact, OpenItem
-from station.ledger import is_over
+from station.ledger import unsettled
 from station.places import free_bytes
-from station.printing import printable
+from station.printing import plural, printable
 from station.selection import choose, gpu_trouble
 from station.settings import Camera
 from station.vitals import Disk
@@ -43,6 +43,7 @@ def command(config: Path | None, as_json: bool) -> None:
         trials = store.trials(model.sha256) if model else ()
         trouble, clock = store.fact(ENGINE_TROUBLE), store.fact(CLOCK_TROUBLE)
         problem = folder_problem(store, settings.camera.folder)
+    due = unsettled(items, folder_is_there=problem is None)
     running = holder(settings.database.path)
     full = Disk(settings.database.path, settings.limits.min_free_bytes, free_bytes).problem()
     choice = choose(trials, settings.engine) if trials else None
@@ -58,7 +59,9 @@ def command(config: Path | None, as_json: bool) -> None:
         click.echo(json.dumps({"counts": counts, "open": open_items} | known | engine | {"engine_trouble": trouble}))
         return
     console = Console(markup=False)
-    console.print(", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no pictures yet")
+    still_open = Counter(item.status for item in due)
+    shown = {status: count if status == "done" else still_open[status] for status, count in counts.items()}
+    console.print(", ".join(f"{count} {status}" for status, count in shown.items() if count) or "no pictures yet")
     console.print(f"model: {f'{model.name} ({model.sha256[:12]})' if model else 'none is active'}")
     if choice:
         console.print(f"engine: {choice.option}, {choice.reason}", soft_wrap=True, highlight=False)
@@ -68,16 +71,17 @@ def command(config: Path | None, as_json: bool) -> None:
         console.print(f"degraded: {sentence}", soft_wrap=True)
     if model and not Path(model.path).is_file():
         console.print(f"degraded: the model's file {model.path} is missing; install it again", soft_wrap=True)
-    if items:
+    if due:
         table = Table("status", Column("picture", overflow="fold"), "for", "reason")
-        listed = _longest_of_each(items)
+        listed = _longest_of_each(due)
         for item in listed:
-            gone = "its file is gone" if is_over(item, folder_is_there=problem is None) else ""
-            reason = "; ".join(filter(None, (item.reason, gone)))
-            table.add_row(item.status, printable(item.path), _duration(now_utc(), item.since), reason)
+            table.add_row(item.status, printable(item.path), _duration(now_utc(), item.since), item.reason or "")
         show(table)
-        if len(listed) < len(items):
-            console.print(f"and {len(items) - len(listed)} more; --json lists all", highlight=False)
+        if len(listed) < len(due):
+            console.print(f"and {len(due) - len(listed)} more; --json lists all", highlight=False)
+    if over := len(items) - len(due):
+        gone = f"{plural(over, 'file')} that held half a picture, or none, and {'is' if over == 1 else 'are'} no more"
+        console.print(f"besides {gone}; --json lists all", highlight=False, soft_wrap=True)
 
 
 def _longest_of_each(items: Iterable[OpenItem]) -> list[OpenItem]:

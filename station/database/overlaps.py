@@ -67,10 +67,13 @@ def small_copies(session: Session, image_ids: Collection[int]) -> dict[int, Smal
 
 
 def save(session: Session, image_id: int, registered: Registered) -> None:
-    """What an image is recognised by, and its pairs; what is known stays."""
-    session.connection().execute(_NEW_COPY, asdict(registered.copy) | {"image_id": image_id})
-    if registered.pairs:
-        session.connection().execute(_NEW_PAIR, list(map(asdict, registered.pairs)))
+    """What an image is recognised by, and its pairs; what is known stays. A pair with an image that is gone is none."""
+    connection = session.connection()
+    connection.execute(_NEW_COPY, asdict(registered.copy) | {"image_id": image_id})
+    both = [{pair.image_id, pair.earlier_id} for pair in registered.pairs]
+    there = set(connection.scalars(select(_IMAGE.id).where(_IMAGE.id.in_(set().union(*both))))) if both else set()
+    if pairs := [asdict(pair) for pair, ids in zip(registered.pairs, both, strict=True) if ids <= there]:
+        connection.execute(_NEW_PAIR, pairs)
 
 
 def of_image(session: Session, image_id: int) -> tuple[EarlierField, ...]:
