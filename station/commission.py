@@ -15,6 +15,7 @@ from station.intake import FOLDER_IDENTITY
 from station.places import FileSystem
 from station.registry import install, starter_path, try_again
 from station.settings import Settings
+from station.watching import FolderGone, look
 
 PSEUDONYM_SALT = "pseudonym_salt"
 
@@ -30,8 +31,8 @@ def commission(
     """
     if store.fact(PSEUDONYM_SALT) is None:
         store.record_fact(PSEUDONYM_SALT, secrets.token_hex(16))
-    # An empty one may be what lies below a share that is not mounted; the first pictures will tell.
-    if store.fact(FOLDER_IDENTITY) is None and not is_empty(settings.camera.folder):
+    # One without pictures may be what lies below a share that is not mounted; the first pictures will tell.
+    if store.fact(FOLDER_IDENTITY) is None and holds_pictures(settings.camera.folder):
         remember_folder(store, settings.camera.folder)
     if (active := store.active_model()) is not None:
         try_again(active, store, settings.engine, step=step)
@@ -62,20 +63,24 @@ def remember_folder(store: Store, folder: Path) -> None:
 
 
 def folder_problem(store: Store, folder: Path) -> str | None:
-    """Why the camera folder is not the one that was set up; none if it is, or if it holds anything at all."""
+    """Why the camera folder is not the one that was set up; none if it is, or if it holds any picture."""
     try:
-        status, empty = folder.stat(), is_empty(folder)
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            next(entries, None)
     except OSError as cause:
         return f"{folder} cannot be seen ({(cause.strerror or str(cause)).lower()})"
-    if empty and folder_identity(store) not in (None, (status.st_dev, status.st_ino)):
-        return f"{folder} is another folder, and empty; is the share mounted?"
-    return None
+    if folder_identity(store) in (None, (status.st_dev, status.st_ino)):
+        return None
+    try:
+        return None if holds_pictures(folder) else f"{folder} is another folder, and empty; is the share mounted?"
+    except FolderGone as gone:
+        return str(gone)
 
 
-def is_empty(folder: Path) -> bool:
-    """Whether nothing lies in a folder; one with many files is not listed for that."""
-    with os.scandir(folder) as entries:
-        return next(entries, None) is None
+def holds_pictures(folder: Path) -> bool:
+    """Whether a picture lies in a folder or below it: where a share is mounted a note may lie. Raises FolderGone."""
+    return bool(look(folder).files)
 
 
 def folder_identity(store: Store) -> tuple[int, int] | None:

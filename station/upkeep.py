@@ -27,6 +27,7 @@ Seconds: TypeAlias = Callable[[], float]
 LAST_BACKUP = "last_backup"  # a fact: when the last verified copy was made, ISO 8601
 
 _BESIDE = ("-wal", "-shm", "-journal")  # what SQLite would apply to any file of the database's name
+_AHEAD = timedelta(days=1)  # no clock that is right differs so much
 _ABANDONED = timedelta(days=1)  # so long after its last byte nobody writes on an unfinished copy
 _AT_ONCE = 500  # rows per transaction, so that a station that runs can write between two
 
@@ -38,6 +39,7 @@ class Backup:
     path: Path
     size: int  # bytes
     seconds: float
+    unnoted: str | None = None  # why the database could not be told of it: the copy is whole all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def back_up(database: Path, target: Path, *, spare_bytes: float, clock: Clock, m
     """A verified copy at `target` of a database that may be in use, which then knows when it was backed up.
 
     `spare_bytes` stay free on the disk of the copy. The copy's folder is made, but not its parents: below a disk that
-    is not mounted they would be made elsewhere. Raises DatabaseError; then no copy is left.
+    is not mounted they would be made elsewhere. Raises DatabaseError where there is no copy; then none is left.
     """
     made_at, began = clock(), monotonic()
     if not database.exists():
@@ -67,11 +69,19 @@ def back_up(database: Path, target: Path, *, spare_bytes: float, clock: Clock, m
         _need_room(target, sizes(database).used + spare_bytes)
         verified_copy(database, target)
         size = target.stat().st_size
-    # An older schema would be brought up to date by opening it, perhaps under the station that runs on it.
-    if check(database) == newest():
-        with closing(Store.open(database, clock=clock)) as store:
-            store.record_fact(LAST_BACKUP, made_at.isoformat())
-    return Backup(target, size, monotonic() - began)
+    return Backup(target, size, monotonic() - began, _unnoted(database, made_at, clock))
+
+
+def _unnoted(database: Path, made_at: datetime, clock: Clock) -> str | None:
+    """Note in the database when it was copied; why that was not possible: it may be full, or locked for long."""
+    try:
+        # An older schema would be brought up to date by opening it, perhaps under the station that runs on it.
+        if check(database) == newest():
+            with closing(Store.open(database, clock=clock)) as store:
+                store.record_fact(LAST_BACKUP, made_at.isoformat())
+    except DatabaseError as cause:
+        return str(cause)
+    return None
 
 
 def backup_name(database: Path, now: datetime, occasion: str = "") -> str:
@@ -87,10 +97,13 @@ def backups_in(folder: Path, database: Path) -> list[Path]:
 def remove_surplus(made: Path, database: Path, keep: int, now: datetime) -> tuple[Path, ...]:
     """Remove the oldest backups of this database beside `made`, until with it `keep` are left; 0 keeps all.
 
-    `made` stays, and so does every file of another name, but for copies that were cut off more than a day ago.
+    `made` stays, and so does every file of another name, but for copies that were cut off more than a day ago. Those
+    whose names lie ahead, from when the clock was wrong, go before the others, or they would outlast them all.
     """
+    ahead = backup_name(database, now + _AHEAD)
     with _named(made.parent, "an old backup cannot be removed"):
         others = [path for path in backups_in(made.parent, database) if path != made]
+        others.sort(key=lambda path: path.name <= ahead)
         surplus = others[: max(0, len(others) + 1 - keep)] if keep else []
         cut_off = [path for path in _called_as_backups(made.parent, database) if _is_abandoned(path, now)]
         for path in [*surplus, *cut_off]:

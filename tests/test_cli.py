@@ -490,7 +490,8 @@ def test_status_says_whether_a_station_runs(home: Path, station: Command) -> Non
         assert f"running: process {os.getpid()} on" in station("status", *config).stdout
         assert f"process {os.getpid()} on" in json.loads(station("status", "--json", *config).stdout)["running"]
     with RunLock(home / "station.db", clock=Clock(), command="restore"):
-        assert f"running: `station restore`, process {os.getpid()} on" in station("status", *config).stdout
+        told = station("status", *config).stdout
+        assert f"not running, and may not meanwhile: `station restore`, process {os.getpid()} on" in told
 
 
 def test_a_backup_is_read_where_no_station_is(home: Path, station: Command, tmp_path: Path) -> None:

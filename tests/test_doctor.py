@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -107,8 +108,12 @@ def test_a_folder_with_files_that_can_be_read_is_good(store: Store, settings: Se
 
 def test_a_folder_that_is_gone_or_not_mounted_is_a_fault(store: Store, settings: Settings) -> None:
     store.record_fact(FOLDER_IDENTITY, [1, 2])
-    verdict, sentence = one(store, settings, "camera")
-    assert verdict == "fault" and "is another folder, and empty; is the share mounted?" in sentence
+    for note in ("NOT MOUNTED.txt", "Thumbs.db"):
+        verdict, sentence = one(store, settings, "camera")
+        assert verdict == "fault" and "is another folder, and empty; is the share mounted?" in sentence
+        (settings.camera.folder / note).touch()
+    shutil.rmtree(settings.camera.folder)
+    settings.camera.folder.mkdir()
     settings.camera.folder.rmdir()
     verdict, sentence = one(store, settings, "camera")
     assert verdict == "fault" and "cannot be seen (no such file or directory)" in sentence
@@ -294,6 +299,9 @@ def test_a_backup_is_asked_for_until_there_is_a_new_one(store: Store, settings: 
         store.record_fact("last_backup", (START - age).isoformat())
         assert one(store, settings, "backup")[0] == verdict
     assert one(store, settings, "backup") == ("good", "the last backup is 0 days old")
+    store.record_fact("last_backup", "2029-11-23T02:30:00+00:00")
+    verdict, sentence = one(store, settings, "backup")
+    assert verdict == "warning" and "is dated 2029-11-23, which is yet to come: the clock was wrong, or is" in sentence
 
 
 # Clock
@@ -338,6 +346,8 @@ def test_the_zone_of_the_days_is_told_and_asked_for_where_nobody_named_one(store
 def test_a_station_that_does_not_run_is_told(store: Store, settings: Settings) -> None:
     assert one(store, settings, "running") == ("good", f"a station runs: {WELL.running}")
     assert one(store, settings, "running", running=None)[0] == "warning"
+    verdict, sentence = one(store, settings, "running", running="`station prune`, process 7 on bench")
+    assert verdict == "warning" and "no station may run while another command works: `station prune`" in sentence
 
 
 def test_what_is_put_aside_or_left_for_a_day_is_told(store: Store, settings: Settings) -> None:

@@ -23,7 +23,7 @@ from stores import DAY, START, Clock, analysis, cell, new, refuse, results, rows
 
 from station.cli import main
 from station.contract.errors import DatabaseError, StationError
-from station.database import schema
+from station.database import connection, schema
 from station.database.backup import sizes
 from station.database.connection import open_engine
 from station.database.lock import RunLock
@@ -162,6 +162,27 @@ def test_the_oldest_backups_go_and_nothing_else_does(store: Store, tmp_path: Pat
     # The clock was set back: what was made last has the oldest name, and stays.
     assert remove_surplus(ours[2], store.path, 1, START) == (ours[3], ours[4])
     assert {path.name for path in folder.iterdir()} == others | {ours[2].name}
+
+
+def test_copies_from_when_the_clock_was_ahead_do_not_outlast_the_others(store: Store, tmp_path: Path) -> None:
+    names = [*(f"station-202611{day}T023000Z.db" for day in (20, 21, 22)), "station-20291123T023000Z.db"]
+    paths = [tmp_path / "backups" / name for name in names]
+    paths[0].parent.mkdir()
+    for path in paths:
+        path.touch()
+    assert remove_surplus(paths[2], store.path, 3, START) == (paths[3],)
+    assert remove_surplus(paths[2], store.path, 2, START) == (paths[0],)
+
+
+def test_a_whole_copy_stays_one_though_the_database_cannot_be_told_of_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.1)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        made = back_up(store.path, tmp_path / "copy.db", spare_bytes=0, clock=lambda: START, monotonic=lambda: 0.0)
+    assert made.path.is_file() and made.unnoted is not None and "locked" in made.unnoted
+    assert store.fact(LAST_BACKUP) is None
 
 
 @contextmanager

@@ -141,6 +141,7 @@ def test_an_unmounted_share_is_no_success(home: Path, station: Command) -> None:
     _set(home, settle_seconds=0.1)
     (home / "camera").rename(home / "away")
     (home / "camera").mkdir()
+    (home / "camera" / "NOT MOUNTED.txt").touch()
     ran = station("run", "--once", "--config", home / "station.toml")
     assert (ran.returncode, "is another folder, and empty; is the share mounted?" in ran.stdout) == (1, True)
     status = station("status", "--config", home / "station.toml").stdout

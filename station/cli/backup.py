@@ -35,6 +35,8 @@ def command(output: Path | None, config: Path | None) -> None:
     settings = settings_of(config)
     made = verified_backup(settings, output or settings.backup.folder / backup_name(settings.database.path, now_utc()))
     click.echo(printable(f"{made.path}: {size(made.size)} in {made.seconds:.1f} s, verified"))
+    if made.unnoted:
+        click.echo(printable(f"the database does not know of this copy: {made.unnoted}"), err=True)
     if not output:
         for path in remove_surplus(made.path, settings.database.path, settings.backup.keep, now_utc()):
             click.echo(printable(f"removed {path}: backup.keep = {settings.backup.keep}"))

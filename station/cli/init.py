@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from station.cli.context import CellDiameter, models_folder, progress, trying, writing
-from station.commission import check_database_place, commission, is_empty, remember_folder
+from station.commission import check_database_place, commission, holds_pictures, remember_folder
 from station.contract.errors import SettingsError
 from station.engines import AUTO, ENGINES
 from station.places import kind_of
@@ -66,8 +66,8 @@ def command(
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; mount or make it first")
     check_database_place(settings.database.path, kind_of(settings.database.path.parent))
     with progress(Console(stderr=True)) as bar, writing(settings, create=True) as store:
-        # An empty one that was there already may be what lies below a share that is not mounted.
-        if is_ours or not is_empty(settings.camera.folder):
+        # One without pictures that was there already may be what lies below a share that is not mounted.
+        if is_ours or holds_pictures(settings.camera.folder):
             remember_folder(store, settings.camera.folder)
         golden = commission(store, settings, models_folder(settings), step=trying(bar))
     if golden:

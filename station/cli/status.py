@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from station.cli.context import config_option, now_utc, reading, settings_of, show
 from station.commission import folder_problem
-from station.database.lock import holder
+from station.database.lock import holder, is_station
 from station.database.records import CAMERA_SCALE, CLOCK_TROUBLE, ENGINE_TROUBLE, Fact, OpenItem
 from station.ledger import unsettled
 from station.places import free_bytes
@@ -66,11 +66,22 @@ def command(config: Path | None, as_json: bool) -> None:
     if choice:
         console.print(f"engine: {choice.option}, {choice.reason}", soft_wrap=True, highlight=False)
     console.print(f"cell diameter: {_diameter(settings.camera, scale)}", highlight=False)
-    console.print(f"running: {running}" if running else "not running: `station run`, or systemctl start station")
+    console.print(_running(running))
     for sentence in filter(None, (problem, full, trouble, clock)):
         console.print(f"degraded: {sentence}", soft_wrap=True)
     if model and not Path(model.path).is_file():
         console.print(f"degraded: the model's file {model.path} is missing; install it again", soft_wrap=True)
+    _show(console, items, due)
+
+
+def _running(holder: str | None) -> str:
+    if holder is None:
+        return "not running: `station run`, or systemctl start station"
+    return f"running: {holder}" if is_station(holder) else f"not running, and may not meanwhile: {holder}"
+
+
+def _show(console: Console, items: Sequence[OpenItem], due: Sequence[OpenItem]) -> None:
+    """What is to be looked at, and of what is over how much there is."""
     if due:
         table = Table("status", Column("picture", overflow="fold"), "for", "reason")
         listed = _longest_of_each(due)

@@ -16,6 +16,7 @@ from typing import Literal
 
 from station.contract.errors import DatabaseError
 
+_COMMAND = "`station "  # so begin the words of one that is no station
 _TRIES, _PAUSE_SECONDS = 10, 0.02
 
 
@@ -34,7 +35,7 @@ class RunLock:
     ) -> None:
         """`command`: the one that works as long as no station may, where it is none itself."""
         self._path = lock_file(database, work)
-        self._by = f"`station {command}`, " if command else ""
+        self._by = f"{_COMMAND}{command}`, " if command else ""
         self._other = "station runs" if work == "run" else f"`station {work}` works"
         self._clock = clock
         self._handle = -1
@@ -78,6 +79,8 @@ def _lock(handle: int) -> None:
 def holder(database: Path) -> str | None:
     """The station that runs on a database, in the words of its lock file; none if nobody holds the lock.
 
+    It may also be a command that works as long as no station may: `is_station` tells one from the other.
+
     Asked for by a shared lock, which is given back at once.
     """
     try:
@@ -91,6 +94,11 @@ def holder(database: Path) -> str | None:
     finally:
         os.close(handle)
     return None
+
+
+def is_station(holder: str) -> bool:
+    """Whether who holds the lock is a station, and no other command."""
+    return not holder.startswith(_COMMAND)
 
 
 def lock_file(database: Path, work: str = "run") -> Path:

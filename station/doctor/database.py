@@ -116,6 +116,9 @@ def examine_backup(last: Fact, now: datetime) -> Finding:
         return Finding("backup", "warning", "the database was never backed up", "run `station backup`, best by a timer")
     made = datetime.fromisoformat(last)
     age = now - (made if made.tzinfo else made.replace(tzinfo=UTC))
+    if age < -_DAY:
+        sentence = f"the last backup is dated {made:%Y-%m-%d}, which is yet to come: the clock was wrong, or is"
+        return Finding("backup", "warning", sentence, "set the clock, then run `station backup`")
     sentence = f"the last backup is {plural(max(0, age // _DAY), 'day')} old"
     if age > _OLDEST_BACKUP:
         return Finding("backup", "warning", sentence, "run `station backup`; does its timer run?")

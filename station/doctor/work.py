@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from station.database.lock import is_station
 from station.database.records import OpenItem
 from station.doctor.finding import Finding
 from station.printing import plural
@@ -18,6 +19,9 @@ def examine_running(running: str | None) -> Finding:
     if running is None:
         advice = "systemctl start station, or `station run`"
         return Finding("running", "warning", "no station runs on this database", advice)
+    if not is_station(running):
+        advice = "start the station when that has ended"
+        return Finding("running", "warning", f"no station may run while another command works: {running}", advice)
     return Finding("running", "good", f"a station runs: {running}")
 
 
