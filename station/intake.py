@@ -6,6 +6,7 @@ database is the memory; what is kept here is a cache and may be lost at any time
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from station.captures import captured, slide_of
 from station.contract.decoding import decode
 from station.contract.errors import ImageError, Incomplete
 from station.contract.imaging import RGB
-from station.database.records import MOST_DEATHS, FileStamp, KnownFile, NewImage
+from station.database.records import MOST_DEATHS, WATCHED_SINCE, FileStamp, KnownFile, NewImage
 from station.database.store import Store
 from station.deaths import Deaths
 from station.known import Known
@@ -102,6 +103,7 @@ class Intake:
         self._clock, self._monotonic = clock, monotonic
         self._files_per_tick = files_per_tick
         self._settling = Settling(settle_seconds)
+        self._watched_since: float | None = float("-inf")  # that no watch stands, too, is to be recorded
         self._known = Known(store, monotonic)
         self._refusals, self._deaths = Refusals(), deaths or Deaths(None)
         self.recent = Recent()
@@ -157,6 +159,10 @@ class Intake:
         if listing.files and listing.identity != self._recorded:
             self._store.record_fact(FOLDER_IDENTITY, list(listing.identity))
             self._recorded = listing.identity
+        if self._lookout.armed_at != self._watched_since:
+            self._watched_since = self._lookout.armed_at
+            since = None if self._watched_since is None else self._clock().isoformat()
+            self._store.record_fact(WATCHED_SINCE, since)
 
     def _forget_vanished(self, listing: Listing) -> Iterator[Outcome]:
         """Half files that were renamed or removed: nothing may wait for them. Whole pictures keep their rows."""
@@ -204,11 +210,16 @@ class Intake:
         return None if data is None else self._judge(path, stamp, data, now)
 
     def _read(self, path: str, stamp: FileStamp, now: float) -> bytes | None:
-        """The whole file, or none if it changed since it came to rest or while it was read."""
+        """The whole file, or none if it changed since it came to rest or while it was read.
+
+        Raises OSError where it gives another number of bytes than it is said to have, as on shares that remember wrong.
+        """
         refuse_unread(path, stamp, self._max_megapixels)
         if (found := stamp_of(Path(path).stat())) == stamp:
             data = Path(path).read_bytes()
-            if (found := stamp_of(Path(path).stat())) == stamp and len(data) == stamp.size:
+            if (found := stamp_of(Path(path).stat())) == stamp:
+                if len(data) != stamp.size:
+                    raise OSError(errno.EIO, f"it gives {len(data)} bytes and is said to have {stamp.size}")
                 return data
         self._settling.note(path, found, now)
         return None

@@ -50,6 +50,11 @@ class Lookout:
         self._rescan_at = self._look_from = self._looked_at = float("-inf")
 
     @property
+    def armed_at(self) -> float | None:
+        """Since when the watch stands, monotonic s; what was written before cannot have rung."""
+        return self._armed_at
+
+    @property
     def gone(self) -> str | None:
         """Why the folder was out of reach at the last look."""
         return self._gone

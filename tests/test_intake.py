@@ -30,7 +30,7 @@ from watchdog.observers import Observer
 from station import intake
 from station.bell import Bell
 from station.birth import born_ns
-from station.database.records import MOST_DEATHS, KnownFile
+from station.database.records import MOST_DEATHS, WATCHED_SINCE, KnownFile
 from station.database.store import Store
 from station.deaths import Deaths
 from station.intake import Intake, TickResult
@@ -562,6 +562,24 @@ def test_the_bell_shortens_the_way_and_is_recorded(bench: Bench) -> None:
         assert connection.execute("select rung from files").fetchall() == [(1,)]
 
 
+def test_since_when_a_watch_stands_is_remembered_and_that_none_does(bench: Bench) -> None:
+    bell = Bell()
+    bench.start(bell=bell)
+    bench.after(5)
+    armed = bench.clock.utc().isoformat()
+    bench.after(RESCAN)
+    assert bench.store.fact(WATCHED_SINCE) == armed
+    bench.folder.rename(bench.folder.with_name("away"))
+    bench.after(RESCAN)
+    bench.folder.with_name("away").rename(bench.folder)
+    bench.after(RESCAN)
+    assert bench.store.fact(WATCHED_SINCE) == bench.clock.utc().isoformat() != armed
+    bell.stop()
+    bench.start()  # as for a single pass
+    bench.after(0)
+    assert bench.store.fact(WATCHED_SINCE) is None
+
+
 def test_reading_does_not_ring_the_bell(bench: Bench) -> None:
     bell = Bell()
     path = bench.folder / "a.bmp"
@@ -626,6 +644,16 @@ def test_settling_counts_from_the_last_change(stamp: Callable[[bytes], object]) 
     assert settling.ready(75, 1) == ["a"]
     settling.see({}, 80)
     assert len(settling) == 0 and settling.next_ready(80) == float("inf")
+
+
+def test_a_file_that_gives_fewer_bytes_than_it_has_is_put_aside_and_not_asked_for_without_end(bench: Bench) -> None:
+    told = Path("/sys/kernel/mm/transparent_hugepage/enabled")  # said to have a page, gives a line
+    if not told.is_file():
+        pytest.skip("this kernel shows no such file")
+    (bench.folder / "a.bmp").symlink_to(told)
+    (outcome,) = bench.settled().quarantined
+    assert f"it gives {len(told.read_bytes())} bytes and is said to have {told.stat().st_size}" in outcome.reason
+    assert bench.after(0).next_due_seconds > 1 and bench.status("a.bmp") == "quarantined"
 
 
 # Events that do not ring

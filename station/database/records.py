@@ -22,6 +22,7 @@ MOST_DEATHS = 3  # what the station was busy with alone when it died so often is
 Fact: TypeAlias = str | int | float | list[int] | list[float] | None
 ENGINE_TROUBLE = "engine_trouble"  # what is wrong with the chosen engine since the last start
 CLOCK_TROUBLE = "clock_trouble"  # when this machine's clock was set since the last start
+WATCHED_SINCE = "watched_since"  # since when events ring for what is written, ISO 8601; none: no watch stands
 CAMERA_SCALE = "camera_cell_diameter_px"  # the camera's scale, once it was settled from pictures
 
 

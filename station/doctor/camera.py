@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from station.database.arrivals import Arrival
-from station.database.records import FileStamp
+from station.database.records import Fact, FileStamp
 from station.doctor.finding import Finding, Verdict
 from station.lookout import MOST_UNHEARD, poll_seconds
 from station.places import FileSystem
@@ -46,10 +46,10 @@ def examine_camera_disk(found: FileSystem, camera: Camera) -> Finding:
     return Finding("camera-disk", "good", sentence)
 
 
-def examine_events(newest: Sequence[Arrival], found: FileSystem, camera: Camera) -> Finding:
+def examine_events(newest: Sequence[Arrival], found: FileSystem, camera: Camera, watched_since: Fact) -> Finding:
     """Whether events announced the newest files.
 
-    A file that was written long before it was taken in says nothing: the station may not have run then.
+    A file that was written before the watch stood says nothing, nor one whose time is not that of its coming.
     """
     rung = sum(arrival.rung for arrival in newest)
     if rung:
@@ -57,7 +57,11 @@ def examine_events(newest: Sequence[Arrival], found: FileSystem, camera: Camera)
     if found.is_shared:
         return Finding("events", "good", "no event rang, as is to be expected on such a file system")
     soon = timedelta(seconds=camera.settle_seconds + camera.rescan_seconds) + _STILL
-    fresh = sum(timedelta() <= arrival.age <= soon for arrival in newest)
+    since = datetime.fromisoformat(watched_since) if isinstance(watched_since, str) else None
+    fresh = sum(
+        since is not None and arrival.ingested_at - arrival.age > since and timedelta() <= arrival.age <= soon
+        for arrival in newest
+    )
     if fresh < MOST_UNHEARD:
         return Finding("events", "good", "too few new files to tell whether events ring here")
     return Finding(

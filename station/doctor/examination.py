@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from station.commission import folder_problem
+from station.database.records import WATCHED_SINCE
 from station.database.store import Store
 from station.doctor.camera import examine_camera_disk, examine_events, examine_folder, examine_watches
 from station.doctor.clock import examine_clock, examine_moments, examine_zone
@@ -51,7 +52,7 @@ def examine(
     problem = folder_problem(store, camera.folder)
     yield from examine_folder(camera.folder, problem, writable=machine.camera_writable, now=now)
     yield examine_camera_disk(machine.camera, camera)
-    yield examine_events(arrivals.newest, machine.camera, camera)
+    yield examine_events(arrivals.newest, machine.camera, camera, store.fact(WATCHED_SINCE))
     yield from examine_watches(camera.folder, machine.watch_limit)
     yield from examine_access(machine.access)
     yield examine_database_disk(machine.disk)
