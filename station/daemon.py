@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from station.assembly import LEASED, Station
 from station.calibration import SETTLING_PICTURES, Asked, known_scale, scale_of
@@ -27,8 +28,10 @@ from station.vitals import jump_in_words, share_heaps
 
 _LONGEST_PAUSE = 1.0  # seconds; queued pictures that are due again, and a stop signal, do not ring
 _READINGS = 3  # of a file that cannot be read, before that is held against it
-_PASS = 512  # pictures, after which those that were tried before have their turn
+_PASS = 512  # pictures, after which one that was tried before has its turn
 _ONCE_PATIENCE = 10  # `--once` waits so many settle times for files that still move; some need six
+
+Turn: TypeAlias = Literal["fresh", "tried"]  # of pictures; they take turns, so that neither waits for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,10 @@ def run(station: Station, stop: threading.Event, bell: threading.Event) -> None:
         bell.wait(_LONGEST_PAUSE)
     if not stop.is_set():
         _start(station)
+    worked: Turn | None = None
     while not stop.is_set():
         if _has_room(station):
-            tick, worked = _pass(station, stop)
+            tick, worked = _pass(station, stop, tried_first=worked == "fresh")
             pause = 0.0 if worked else min(tick.next_due_seconds, _LONGEST_PAUSE)
         else:
             station.intake.listen()  # a bell that goes on ringing would not let it pause
@@ -68,7 +72,7 @@ def run_once(station: Station, stop: threading.Event, bell: threading.Event) -> 
     patience = _ONCE_PATIENCE * max(station.settings.camera.settle_seconds, 1.0)
     deadline, looked, tick = station.monotonic() + patience, True, None
     while not stop.is_set() and _has_room(station):
-        tick, worked = _pass(station, stop)
+        tick, worked = _pass(station, stop, tried_first=False)
         if worked or tick.taken:
             deadline, looked = station.monotonic() + patience, False
         elif not looked:
@@ -101,10 +105,10 @@ def _start(station: Station) -> None:
     station.notify("READY=1")
 
 
-def _pass(station: Station, stop: threading.Event) -> tuple[TickResult, bool]:
-    """One look at the folder and the work that is queued, up to a bound; (what was seen, whether any was analysed)."""
+def _pass(station: Station, stop: threading.Event, *, tried_first: bool) -> tuple[TickResult, Turn | None]:
+    """One look at the folder and the work that is queued, up to a bound; (what was seen, whose turn it was)."""
     tick = _look(station)
-    worked = not _gone(station, tick) and _work(station, stop)
+    worked = None if _gone(station, tick) else _work(station, stop, tried_first=tried_first)
     station.notify("WATCHDOG=1")
     return tick, worked
 
@@ -132,7 +136,7 @@ def _gone(station: Station, tick: TickResult) -> bool:
     return gone
 
 
-def _work(station: Station, stop: threading.Event) -> bool:
+def _work(station: Station, stop: threading.Event, *, tried_first: bool) -> Turn | None:
     """Analyse what is queued. Rows are leased as the work goes on, so that no stage waits for the end of a lease."""
     model = station.model.current()
     _tell_troubles(station)
@@ -140,9 +144,10 @@ def _work(station: Station, stop: threading.Event) -> bool:
     # A scale that is not known yet is asked of as many pictures as can settle it, and no others are counted by it.
     if not terms.scale:
         station.watcher.tick(station.intake.take(SETTLING_PICTURES))
-    leases = station.store.lease(station.worker, LEASED if terms.scale else SETTLING_PICTURES)
+    most = LEASED if terms.scale else SETTLING_PICTURES
+    leases = station.store.lease(station.worker, most, tried_first=tried_first)
     if not leases:
-        return False
+        return None
     under_way: deque[Lease] = deque()
     outcomes = analyse_files(
         _files(station, terms, leases, under_way, stop),
@@ -155,7 +160,7 @@ def _work(station: Station, stop: threading.Event) -> bool:
         _store(station, under_way.popleft(), outcome, model)
         _tell_troubles(station)
         station.notify("WATCHDOG=1")
-    return True
+    return "fresh" if leases[0].attempt == 1 else "tried"
 
 
 def _to_ask(station: Station, leases: Sequence[Lease], stop: threading.Event) -> Iterator[Asked]:

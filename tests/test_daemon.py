@@ -14,11 +14,13 @@ import pytest
 from networks import DIAMETER_PX, tiny_bundle
 from stations import Bench, save
 
+from station import daemon
 from station.bell import Bell as LiveBell
 from station.contract.bundle import write_bundle
 from station.contract.errors import BundleError, EngineError
 from station.daemon import run
 from station.intake import TickResult
+from station.pipeline import Result
 from station.recent import Recent
 from station.registry import install
 
@@ -92,6 +94,38 @@ def test_a_backlog_is_taken_in_beside_the_network(bench: Bench, monkeypatch: pyt
     assert len(counted) == 40 and counted[8] < 8
     ahead = [number - done for number, done in enumerate(counted, start=1)]
     assert max(ahead) <= 8 + 4 + 8  # what waits, what is under way, what is just taken in
+
+
+def test_a_picture_that_was_tried_before_need_not_wait_for_the_end_of_a_backlog(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "_PASS", 8)
+    save(bench, "tried.bmp", 2)
+    bench.bell.seconds += 5
+    bench.station.intake.tick()
+    bench.bell.seconds += 5
+    bench.station.intake.tick()
+    assert len(bench.store.lease("dies", 1)) == 1 and bench.store.release_leases() == 1
+    for number in range(20):
+        path = save(bench, f"{number:02d}.bmp", number % 3)
+        path.write_bytes(path.read_bytes()[:-3] + bytes([200, 200, number]))
+    bench.bell.seconds += 5
+    bench.station.intake.tick()
+    bench.bell.seconds += 5
+    while bench.station.intake.take(99).taken:
+        pass
+    assert bench.store.counts_by_status()["queued"] == 21
+    stop = threading.Event()
+    done = bench.done
+
+    def count(result: Result) -> None:
+        done(result)
+        if len(bench.results) == 21:
+            stop.set()
+
+    monkeypatch.setattr(bench, "done", count)
+    run(bench.station, stop, bench.bell)
+    assert list(bench.results).index("tried.bmp") == 8
 
 
 def test_a_newly_activated_model_counts_from_the_next_picture_on(bench: Bench, tmp_path: Path) -> None:

@@ -50,13 +50,18 @@ def release(session: Session, now: datetime) -> int:
     return len(leased)
 
 
-def lease(session: Session, worker: str, most: int, now: datetime, *, fresh_only: bool = False) -> list[Lease]:
+def lease(
+    session: Session, worker: str, most: int, now: datetime, *, fresh_only: bool = False, tried_first: bool = False
+) -> list[Lease]:
     """Up to `most` fresh rows; if there are none, one that was tried before, alone, unless `fresh_only`.
 
-    Alone, because a picture that kills the station must not take its neighbours with it.
+    Alone, because a picture that kills the station must not take its neighbours with it. `tried_first`: that one, if
+    there is one, or else fresh rows.
     """
-    fresh = session.scalars(_in_turn(Image.status == "queued", Image.attempts == 0).limit(most)).all()
-    chosen = fresh if fresh or fresh_only else session.scalars(_in_turn(_again(now)).limit(1)).all()
+    fresh = _in_turn(Image.status == "queued", Image.attempts == 0).limit(most)
+    tried = _in_turn(Image.attempts > 0, _again(now)).limit(1)
+    turns = [fresh] if fresh_only else [tried, fresh] if tried_first else [fresh, tried]
+    chosen = next(filter(None, (session.scalars(turn).all() for turn in turns)), [])
     for image in chosen:
         image.status, image.worker, image.since = "leased", worker, now
         image.attempts += 1
@@ -116,7 +121,7 @@ def _in_turn(*conditions: ColumnElement[bool]):  # type: ignore[no-untyped-def]
 
 def _again(now: datetime) -> ColumnElement[bool]:
     due = or_(Image.next_attempt_at <= now, Image.next_attempt_at > now + pauses.LONGEST)  # the clock was set back
-    return or_(Image.status == "queued", (Image.status == "quarantined") & (Image.attempts > 0) & due)
+    return or_(Image.status == "queued", (Image.status == "quarantined") & due)
 
 
 def _paths(session: Session, images: Sequence[Image]) -> dict[int, tuple[str, ...]]:

@@ -111,10 +111,10 @@ class Store(Reviews):
         with self._writing() as session:
             return queue.release(session, self._clock())
 
-    def lease(self, worker: str, most: int, *, fresh_only: bool = False) -> list[Lease]:
+    def lease(self, worker: str, most: int, *, fresh_only: bool = False, tried_first: bool = False) -> list[Lease]:
         """Up to `most` images to analyse; the attempt is committed before the work begins."""
         with self._writing() as session:
-            return queue.lease(session, worker, most, self._clock(), fresh_only=fresh_only)
+            return queue.lease(session, worker, most, self._clock(), fresh_only=fresh_only, tried_first=tried_first)
 
     def fail(self, image_id: int, reason: str) -> None:
         """A leased image that gave no result."""
