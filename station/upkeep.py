@@ -216,7 +216,7 @@ def compact(database: Path) -> None:
 
     Nobody may write meanwhile: the caller holds the lock.
     """
-    needed, free = 2 * sizes(database).used, free_bytes(database.parent)
+    needed, free = 2 * sizes(database).used, free_bytes(database.resolve())
     if free < needed:
         raise DatabaseError(
             f"{database} cannot be made smaller: that takes {needed / 1e6:.0f} MB on its disk, {free / 1e6:.0f} MB are "

@@ -39,7 +39,8 @@ class Disk:
 
     def __init__(self, database: Path, least_bytes: float, free_bytes: Callable[[Path], int]) -> None:
         """`least_bytes` must stay free, else nothing is taken in."""
-        self._folder, self._least_bytes, self._free_bytes = database.parent, least_bytes, free_bytes
+        self._folder = database.resolve().parent  # a link is followed: its own disk does not fill
+        self._least_bytes, self._free_bytes = least_bytes, free_bytes
 
     def problem(self) -> str | None:
         """Why nothing can be written, with the way out; none if there is room."""

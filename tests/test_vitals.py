@@ -81,6 +81,16 @@ def test_a_disk_that_does_not_answer_is_told(tmp_path: Path) -> None:
     assert "its disk does not answer (input/output error)" in str(Disk(tmp_path / "s.db", 1, broken).problem())
 
 
+def test_the_disk_is_that_to_which_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here" / "s.db").symlink_to(tmp_path / "there" / "s.db")
+    free = {tmp_path / "here": 10**12, tmp_path / "there": 5}
+    assert f"{tmp_path / 'there'}: only 0 MB are free" in str(
+        Disk(tmp_path / "here" / "s.db", 1e6, free.__getitem__).problem()
+    )
+
+
 def test_the_log_tells_once_that_the_disk_is_full_and_once_that_it_is_not() -> None:
     said: list[str] = []
     lines = Lines(said.append)

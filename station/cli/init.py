@@ -64,7 +64,7 @@ def command(
         settings = _written(path, camera, cell_diameter, time_zone or "UTC", engine or AUTO)
     if not settings.camera.folder.is_dir():
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; mount or make it first")
-    check_database_place(settings.database.path, kind_of(settings.database.path.parent))
+    check_database_place(settings.database.path, kind_of(settings.database.path))
     with progress(Console(stderr=True)) as bar, writing(settings, create=True) as store:
         # One without pictures that was there already may be what lies below a share that is not mounted.
         if is_ours or holds_pictures(settings.camera.folder):

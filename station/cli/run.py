@@ -51,7 +51,7 @@ def command(config: Path | None, once: bool) -> None:
     settings = settings_of(config)
     if not (is_there(settings.camera.folder) and settings.camera.folder.is_dir()):
         raise SettingsError(f"the camera folder {settings.camera.folder} does not exist; is the share mounted?")
-    check_database_place(settings.database.path, kind_of(settings.database.path.parent))
+    check_database_place(settings.database.path, kind_of(settings.database.path))
     stop, bell = threading.Event(), Bell()
     _stop_on_signals(stop)
     with RunLock(settings.database.path, clock=now_utc), writing(settings, create=True) as store:

@@ -72,6 +72,7 @@ def this_machine(settings: Settings, now: datetime) -> Machine:
 
 def access_of(database: Path) -> Access:
     """Whose the files of a database are, and which of them and of their folder this user may not write."""
+    database = database.resolve()  # what lies beside it lies where a link leads to
     present = list(_present(database, _FILES))
     owner = present[0].stat().st_uid if present else os.geteuid()
     unwritable = [path for path in (database.parent, *present) if not os.access(path, os.W_OK)]
