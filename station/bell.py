@@ -13,6 +13,7 @@ from pathlib import Path
 
 from watchdog.events import (
     DirCreatedEvent,
+    DirDeletedEvent,
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
@@ -33,9 +34,11 @@ _HEARD: list[type[FileSystemEvent]] = [
     FileMovedEvent,
     FileClosedEvent,
     DirCreatedEvent,
+    DirDeletedEvent,
     DirMovedEvent,
 ]
 _MOST_REMEMBERED = 10_000
+_MOST_LEFT = 500  # folders
 _SILENT = object()
 
 
@@ -46,6 +49,7 @@ class Bell(FileSystemEventHandler):
         self.event = threading.Event()
         self._rung: dict[str, object] = {}  # in order of arrival
         self._folders: set[str] = set()  # that it rang for since the last look
+        self._left = 0  # folders that are there no more
         self._lock = threading.Lock()
         self._observer: BaseObserver | None = None
 
@@ -59,7 +63,7 @@ class Bell(FileSystemEventHandler):
         except OSError as error:  # the limits of inotify come as "no space left" and "too many open files"
             observer.stop()  # it holds a thread and descriptors from its making on
             return f"{folder}: cannot be watched ({cause(error)}); it is only listed from time to time"
-        self._observer = observer
+        self._observer, self._left = observer, 0
         return None
 
     def stop(self) -> None:
@@ -73,7 +77,14 @@ class Bell(FileSystemEventHandler):
         observer = self._observer
         return observer is not None and observer.is_alive() and all(one.is_alive() for one in observer.emitters)
 
+    def is_worn(self) -> bool:
+        """Whether it should be armed anew: what was moved away is still watched, and one user may not watch many."""
+        return self._left >= _MOST_LEFT
+
     def on_any_event(self, event: FileSystemEvent) -> None:
+        if isinstance(event, DirDeletedEvent):  # so is one told of that was moved away; nothing came in
+            self._left += 1
+            return
         path = os.fsdecode(event.dest_path or event.src_path)  # a rename has its final name only in dest_path
         if not event.is_directory and not is_picture(path):
             return

@@ -67,4 +67,6 @@ def _read(memory: Path) -> dict[str, int]:
         deaths = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # there is none, or the station died while it was written
         return {}
-    return {str(name): int(times) for name, times in deaths.items()} if isinstance(deaths, dict) else {}
+    if not isinstance(deaths, dict):
+        return {}
+    return {name: times for name, times in deaths.items() if isinstance(times, int)}

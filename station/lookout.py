@@ -151,7 +151,7 @@ class Lookout:
         return float("inf") if trusted else self._looked_at + poll_seconds(self._rescan_seconds)
 
     def _arm(self, now: float) -> None:
-        if self._bell is None or (self._armed_at is not None and self._bell.is_alive()):
+        if self._bell is None or (self._armed_at is not None and self._bell.is_alive() and not self._bell.is_worn()):
             return
         self._deaf = self._bell.arm(self.folder)
         self._armed_at = None if self._deaf else now

@@ -24,9 +24,11 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from soaking import wait_until
 from watchdog.events import DirCreatedEvent, FileModifiedEvent, FileOpenedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
+import station.bell
 from station import intake
 from station.bell import Bell
 from station.birth import born_ns
@@ -580,6 +582,38 @@ def test_since_when_a_watch_stands_is_remembered_and_that_none_does(bench: Bench
     assert bench.store.fact(WATCHED_SINCE) is None
 
 
+def watches() -> int:
+    """That this process holds."""
+    held = 0
+    for told in Path("/proc/self/fdinfo").iterdir():
+        with suppress(OSError):
+            held += told.read_text().count("inotify wd")
+    return held
+
+
+def test_folders_that_were_archived_are_not_watched_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(station.bell, "_MOST_LEFT", 5)
+    before, bell = watches(), Bell()
+    bench.start(bell=bell)
+    bench.after(0)
+    alone = watches()
+    archive = bench.folder.with_name("archive")
+    archive.mkdir()
+    folders = [bench.folder / f"day {number}" for number in range(5)]
+    for folder in folders:
+        folder.mkdir()
+    wait_until(lambda: watches() == alone + 5, watches)
+    for folder in folders:
+        folder.rename(archive / folder.name)
+    wait_until(bell.is_worn, watches)
+    bench.after(RESCAN)
+    assert watches() == alone and not bell.is_worn() and bell.is_alive()
+    (bench.folder / "a.bmp").write_bytes(picture())
+    assert bell.event.wait(10)
+    bell.stop()
+    assert watches() == before
+
+
 def test_reading_does_not_ring_the_bell(bench: Bench) -> None:
     bell = Bell()
     path = bench.folder / "a.bmp"
@@ -1045,3 +1079,11 @@ def test_a_picture_that_is_no_picture_is_not_deadly(bench: Bench, tmp_path: Path
     bench.after(0)
     bench.after(SETTLE)
     assert not (tmp_path / "reading").exists()
+
+
+@pytest.mark.parametrize("memory", ["", "{", "[]", '{"a": null}', '{"a": "x"}', "\0\0"])
+def test_what_was_left_of_a_memory_of_deaths_ends_no_station(bench: Bench, tmp_path: Path, memory: str) -> None:
+    (tmp_path / "reading").write_text(memory)
+    (bench.folder / "a.bmp").write_bytes(picture())
+    bench.start(deaths=Deaths(tmp_path / "reading"))
+    assert len(bench.settled().taken) == 1
