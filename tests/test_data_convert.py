@@ -66,6 +66,15 @@ def test_groups_and_counts_go_along(tmp_path: Path, layout: str) -> None:
     )
 
 
+def test_what_a_table_cannot_hold_is_named(tmp_path: Path) -> None:
+    old = source(tmp_path / " lead", "pairs")  # its own name is that of a group
+    assert convert(old, "-o", tmp_path / "new").exit_code == 0
+    for kind in ("images", "masks"):
+        (old / kind / "other.png").rename(old / kind / "other\n.png")
+    result = convert(old, "-o", tmp_path / "newer")
+    assert result.exit_code == 1 and "a picture is called 'other\\n': tables leave out spaces" in result.stderr
+
+
 def test_several_folders_become_one(tmp_path: Path) -> None:
     olds = [source(tmp_path / name, layout) for name, layout in (("b", "bccd"), ("z", "zheng"), ("mine", "pairs"))]
     (tmp_path / "new").mkdir()

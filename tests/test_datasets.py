@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from layouts import FAR, GREYS, LABELS, NAMES, OTHERS, OWN, file_of, opened, put, put_pair
+from PIL import Image
 
 from trainer.datasets import LAYOUTS, open_dataset, open_datasets
 from trainer.datasets.division import demand_apart, hold_out, joined_by_content
@@ -407,6 +410,43 @@ def test_masks_of_16_bits_are_read_by_their_numbers(folder: Path, layout: str) -
     assert np.array_equal(read_labels(mask, palette_of("0=plasma,300=cytoplasm,600=nucleus")), LABELS)
     with pytest.raises(DataError, match=r"300 \(\d"):
         read_labels(mask, Levels(64, 208))
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_a_mask_is_turned_as_its_picture_is(tmp_path: Path, kind: str) -> None:
+    """By programs that copy what the camera noted of its own position."""
+    noted = Image.Exif()
+    noted[0x0112] = 3  # upside down
+    image = np.full((*LABELS.shape, 3), 200, np.uint8)
+    image[LABELS > 0] = 90
+    for folder, pixels, ending in (("images", image, "png"), ("masks", LABELS, kind)):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "set" / folder / f"a.{ending}", exif=noted)
+    (sample,) = open_dataset(tmp_path / "set")
+    shown, labels = sample.read()
+    assert np.array_equal(shown, image[::-1, ::-1]) and np.array_equal(labels, LABELS[::-1, ::-1])
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Root may read everything."""
+    if is_root := os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("layout", ["pairs"])
+def test_a_folder_that_may_not_be_read_is_named(folder: Path, layout: str) -> None:
+    for closed in (folder / "images", folder):
+        closed.chmod(0)
+        with nobody(), pytest.raises(DataError, match=r"cannot be read \(permission denied\)"):
+            open_dataset(folder)
+    folder.chmod(0o700)
+    (folder / "images").chmod(0o700)
 
 
 @pytest.mark.parametrize("layout", ["pairs"])

@@ -41,6 +41,7 @@ def test_grey_levels_have_names() -> None:
     mask = np.array([[0, 9, 128, 255, 40]], np.uint8)
     named = palette_of("0=background, 9 = Red Cells,40=plasma,128=cytoplasm,255=nucleus")
     assert named.labels(mask).tolist() == [[0, 0, 1, 2, 0]]
+    assert palette_of("0=Background,128=CYTOPLASM,255=Nucleus").labels(mask[:, [0, 2, 3]]).tolist() == [[0, 1, 2]]
 
 
 def test_colours_have_names_also_where_the_mask_happens_to_be_grey() -> None:

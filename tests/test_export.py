@@ -164,7 +164,8 @@ def test_a_run_that_is_not_finished_is_not_exported(tmp_path: Path) -> None:
     result = trainer("export", "cut-off", "-o", tmp_path / "new.zip", "--runs", tmp_path)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == (
-        f"error: the run {folder.path} is not finished: `trainer fit --resume cut-off` ends it"
+        f"error: the run {folder.path} is not finished: `trainer fit DATA --resume cut-off --runs {tmp_path}`, "
+        "with the DATA and --from that it was begun with, ends it"
     )
 
 

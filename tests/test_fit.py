@@ -243,6 +243,9 @@ def test_a_bundle_is_evaluated_on_a_folder(fitted: Fitted, fields: Path, tmp_pat
         assert f"fields: {count} pictures" in result.output
     result = trainer("evaluate", fitted.path, fields, "--untold")
     assert result.exit_code == 0, result.output
+    result = trainer("evaluate", fitted.path, fields, "--role", "train")
+    assert result.exit_code == 2 and "name it with --splits" in result.stderr
+    assert trainer("evaluate", fitted.path, fields, "--threads", 100_000).exit_code == 2
 
 
 def test_a_model_is_not_tested_unawares_on_what_it_learnt_from(fitted: Fitted, fields: Path, tmp_path: Path) -> None:
@@ -256,6 +259,9 @@ def test_a_model_is_not_tested_unawares_on_what_it_learnt_from(fitted: Fitted, f
     assert "the model bundle learnt from 8 of these 8 pictures, such as " in text and "take them out" in text
     fresh = paint(SmearRecipe(width=160, height=120, cell_diameter_px=CELL_DIAMETER, wbc=2, seed=99))
     put(tmp_path / "fresh", "99", fresh.image, fresh.labels)
+    beside = ("--test", tmp_path / "mixed", "-o", tmp_path / "new.zip", "--runs", tmp_path / "runs")
+    text = sentence(trainer("fit", tmp_path / "fresh", "--from", fitted.path, *beside))
+    assert "the model bundle learnt from 8 of these 8 pictures, such as " in text and not (tmp_path / "runs").exists()
     told = trainer("evaluate", fitted.path, tmp_path / "fresh")
     assert told.exit_code == 0 and "learnt from" not in told.stderr
 

@@ -122,6 +122,9 @@ def test_ctrl_c_ends_after_the_epoch_and_leaves_a_run_that_exports(tmp_path: Pat
     child = exported(run, tmp_path / "child.zip")
     assert child.manifest.provenance.ancestry[-1] == read_bundle(parent).sha256
     assert f" of {len(rows)} that were trained (500 allowed)." in child.files["MODEL_CARD.md"].decode()
+    code, told = ended("average", run.path, fields, "--from", parent)
+    assert code == 0 and run.trained.is_file(), told
+    run.save(run.load().model_copy(update={"averaged": "of what was trained so far"}))
 
     _, _, line = output.rpartition("this goes on: ")
     process = started(*shlex.split(line)[1:])
@@ -130,6 +133,7 @@ def test_ctrl_c_ends_after_the_epoch_and_leaves_a_run_that_exports(tmp_path: Pat
     output, _ = process.communicate()
     assert process.returncode == 0, output
     assert len(history(run)) > len(rows) and history(run)[: len(rows)] == rows
+    assert run.load().averaged == "" and not run.trained.exists()  # of what went on since no average was made
 
 
 def test_a_killed_run_goes_on_to_the_same_history(undisturbed: RunFolder, resumed: tuple[RunFolder, str]) -> None:
@@ -242,6 +246,10 @@ def test_weights_that_the_last_step_of_an_epoch_ruins_leave_the_best_ones_usable
     assert text.startswith("error: the loss was no longer finite in epoch 1, step 1; ")
     assert f"the best weights so far are in {run.weights}" in text
     bundles = exported(run, tmp_path / "child.zip"), read_bundle(parent)
+    card = bundles[0].files["MODEL_CARD.md"].decode()
+    assert (
+        "best epoch 0 of 0 that were trained (4 allowed)" in card and "| none: the training ended with a loss" in card
+    )
     tiles = np.random.default_rng(0).integers(0, 256, (1, 128, 160, 3), np.uint8)
     answers = [open_engine(bundle, "onnxruntime")(tiles) for bundle in bundles]
     assert answers[0] == pytest.approx(answers[1], abs=0.05)  # weights went through float16 twice

@@ -114,8 +114,11 @@ def test_a_model_that_is_not_worse_is_offered_with_its_command(
 ) -> None:
     gentle = TINY.replace("3e-3", "1e-9").replace("epoch = 32", "epoch = 1").replace("bn_batches = 6", "bn_batches = 0")
     gentle += "bn_momentum = 0.999999\n"  # its statistics stay as they were, too
-    result = retrained(old, data, tmp_path, gentle, "--epochs", 1, "--test", tests, "--cell-diameter", 50)
+    told = ("--cell-diameter", "fields=50", "--cell-diameter", "aside=50")
+    result = retrained(old, data, tmp_path, gentle, "--epochs", 1, "--test", tests, *told)
     assert result.exit_code == 0, result.output
+    line = next(line for line in result.output.splitlines() if "if it is cut off, this goes on: " in line)
+    assert "--cell-diameter aside=50" in line and "fields=50" not in line  # which the run knows
     assert result.output.splitlines()[-1] == f"station model install {tmp_path / 'new.zip'}"
     record, new = run_in(tmp_path).load(), read_bundle(tmp_path / "new.zip")
     assert record.duel is not None

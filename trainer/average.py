@@ -49,7 +49,7 @@ def average(old: Weights, new: Weights, share: float) -> Weights:
 def trained_weights(model: Any, folder: RunFolder) -> Weights:
     """Those that the run was trained to, also where it was averaged since. Raises RunError where it is not finished."""
     if folder.load().score is None:
-        raise RunError(f"the run {folder.path} is not finished: `trainer fit --resume` ends it")
+        raise RunError(f"the run {folder.path} is not finished: {folder.going_on} ends it")
     if not folder.trained.exists():
         write_whole(folder.trained, lambda path: path.write_bytes(folder.weights.read_bytes()))
     model.load_weights(folder.trained)

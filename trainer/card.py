@@ -104,6 +104,18 @@ def with_precision_rows(card: str, rows: Sequence[PrecisionRow]) -> str:
     return f"{before.rstrip()}\n\n{_PRECISIONS.format(rows=chr(10).join(lines))}"
 
 
+_LIMITS = "\n## Not good for\n"
+_COUNTED_BEFORE = "The counts above were taken before `trainer calibrate` changed how cells are told apart.\n"
+
+
+def counted_before(card: str) -> str:
+    """The card of a model that tells cells apart otherwise than when its figures were measured."""
+    figures, limits, rest = card.partition(_LIMITS)
+    if not limits or _COUNTED_BEFORE in card:
+        return card
+    return f"{figures.rstrip()}\n\n{_COUNTED_BEFORE}{limits}{rest}"
+
+
 def _composed(recipe: Recipe) -> str:
     if not recipe.composed_share:
         return ""
@@ -231,6 +243,8 @@ def _sources(record: RunRecord) -> list[str]:
 
 
 def _figures(record: RunRecord) -> list[str]:
+    if not record.metrics:
+        return ["| none: the training ended with a loss that was no longer finite | | | | | | |"]
     return [
         f"| {name} | {f['images']:.0f} | {f['dice_nucleus']:.4f} | {f['dice_cytoplasm']:.4f} | {f['dice_cell']:.4f} "
         f"| {f['count_exact']:.1%} | {f['count_mae']:.3f} |"

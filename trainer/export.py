@@ -86,7 +86,7 @@ def export_run(
     """
     record = folder.load()
     if not folder.weights.is_file():
-        raise ExportError(f"the run {folder.path} is not finished: `trainer fit --resume {folder.path.name}` ends it")
+        raise ExportError(f"the run {folder.path} is not finished: {folder.going_on} ends it")
     row = backbone(record.recipe.backbone)
     model = build(row)
     model.load_weights(folder.weights)

@@ -239,10 +239,17 @@ def _set_generators(model: Any, seed: int, steps: int) -> None:
 
 
 def _diverged(model: Any, session: Session, state: Checkpoint, step: int) -> TrainingError:
-    """The error of a loss that is no longer finite, after the last good weights were made the run's own."""
-    if session.folder.weights_after(state.best_epoch).exists():
+    """The error of a loss that is no longer finite, after the last good weights were made the run's own.
+
+    Of a run that had ended before and went on, they and their figures stay as they were.
+    """
+    if session.folder.load().score is not None:
+        so_far = f"{session.folder.weights} is as it was before the run went on"
+    elif session.folder.weights_after(state.best_epoch).exists():
         _load_best(model, session, state)
         write_whole(session.folder.weights, lambda path: save_weights(model, path))
+        ended = {"best_epoch": state.best_epoch, "epochs": state.epochs, "score": state.best}
+        session.folder.save(session.folder.load().model_copy(update=ended))
         so_far = f"the best weights so far are in {session.folder.weights}"
     else:
         so_far = "there are no good weights yet"

@@ -34,6 +34,12 @@ def seen_of(bundle: Bundle, samples: Sequence[Sample]) -> list[Sample]:
     return [sample for sample, content in zip(samples, contents(samples), strict=True) if content in known]
 
 
+def not_told(*bundles: Bundle) -> str:
+    """The caveat of a verdict on models of which it is not known what they learnt from; nothing if it is known."""
+    unknown = " and ".join(bundle.manifest.name for bundle in bundles if learnt(bundle) is None)
+    return f"What {unknown} learnt from, the bundle does not tell: none of these pictures may be of it." * bool(unknown)
+
+
 def demand_unseen(bundle: Bundle, samples: Sequence[Sample]) -> None:
     """Raises DataError where the model learnt from one of them: such pictures tell nothing of how good it is."""
     if seen := seen_of(bundle, samples):

@@ -43,6 +43,8 @@ def relayout(samples: Sequence[Sample], output: Path, tick: Callable[[], None] =
 def _named(samples: Sequence[Sample]) -> dict[str, Sample]:
     several = len({sample.dataset for sample in samples}) > 1
     names = [f"{sample.dataset}-{sample.id}" if several else sample.id for sample in samples]
+    if bare := [name for name in names if name != name.strip()]:
+        raise DataError(f"a picture is called {bare[0]!r}: tables leave out spaces at the ends of names; rename it")
     name, times = Counter(names).most_common(1)[0]
     if times > 1:
         raise DataError(f"{times} pictures would be called '{name}'; rename one of the folders or pictures")
@@ -81,7 +83,7 @@ def _demand_equal(named: dict[str, Sample], copies: Sequence[Sample], tick: Call
         original = named[copy.id]
         same_mask = np.array_equal(copy.read_truth(), original.read_truth())
         same_picture = copy.image.read_bytes() == original.image.read_bytes()
-        same_rows = (copy.group, copy.wbc_count) == (f"{copy.dataset}/{original.group}", original.wbc_count)
+        same_rows = (copy.group, copy.wbc_count) == (f"{copy.dataset}/{original.group.strip()}", original.wbc_count)
         if not (same_mask and same_picture and same_rows):
             raise DataError(f"{original.image} and its mask do not read back as they were written; is the disk sound?")
         tick()

@@ -7,6 +7,7 @@ import fcntl
 import io
 import math
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -137,10 +138,21 @@ class RunFolder:
         """Which pictures it learns from, and those models did that it descends from."""
         return self.path / LEARNT
 
+    @property
+    def going_on(self) -> str:
+        """The line that goes on with a run, as far as the run itself knows it."""
+        line = shlex.join(["trainer", "fit", "DATA", "--resume", self.path.name, "--runs", str(self.path.parent)])
+        return f"`{line}`, with the DATA and --from that it was begun with,"
+
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Whether this process has the run for itself; the lock ends with the process, however it ends."""
-        with (self.path / "lock").open("w") as lock:
+        """Whether this process has the run for itself; the lock ends with the process, however it ends.
+
+        Raises RunError where the run's folder cannot be written.
+        """
+        with refused(self.path / "lock"):
+            lock = (self.path / "lock").open("w")
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -134,9 +134,11 @@ def new_model(record: RunRecord, start: Start) -> Any:
 
 
 def finish(record: RunRecord, folder: RunFolder, trained: Trained) -> RunRecord:
-    """The record with how the run scored, saved."""
+    """The record with how the run scored, saved. What was averaged or judged of it before it went on is of the past."""
     metrics = {f"held-out rows of {name}, scale told": summary(own) for name, own in by_dataset(trained.scores).items()}
     changes = {"best_epoch": trained.best_epoch, "score": trained.score, "metrics": metrics}
-    finished = record.model_copy(update={**changes, "epochs": len(trained.history)})
+    changes |= {"epochs": len(trained.history), "averaged": "", "duel": None}
+    finished = record.model_copy(update=changes)
+    folder.trained.unlink(missing_ok=True)
     folder.save(finished)
     return finished

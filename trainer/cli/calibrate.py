@@ -17,6 +17,7 @@ from trainer.cli.context import (
     model_name,
     samples_of,
     splits_option,
+    threads_option,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ FIELDS = 200  # composed, where nobody tells how many
 @splits_option
 @cell_diameter_option
 @click.option("--fields", type=click.IntRange(min=20), default=FIELDS, show_default=True, help="How many are composed.")
-@click.option("--threads", type=int, default=0, help="Threads of ONNX Runtime; 0 = all cores.")
+@threads_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The bundle with its reference.")
 def command(
     bundle: Path,
@@ -144,10 +145,14 @@ def calibrate_trained(
 
 def write_manifest(bundle: Bundle, manifest: Manifest, output: Path) -> None:
     """The bundle once more, with another manifest, and golden results as cells are told apart by it."""
-    from station.contract.bundle import MANIFEST, bundle_of, write_bundle
+    from station.contract.bundle import MANIFEST, MODEL_CARD, bundle_of, write_bundle
+    from trainer.card import counted_before
     from trainer.export import with_own_golden
 
     files = {name: content for name, content in bundle.files.items() if name != MANIFEST}
-    made = bundle_of(manifest, files)
-    as_before = manifest.separation == bundle.manifest.separation
-    write_bundle(output, made if as_before else with_own_golden(made), compact=True)
+    if manifest.separation == bundle.manifest.separation:
+        write_bundle(output, bundle_of(manifest, files), compact=True)
+        return
+    if MODEL_CARD in files:
+        files[MODEL_CARD] = counted_before(files[MODEL_CARD].decode(errors="replace")).encode()
+    write_bundle(output, with_own_golden(bundle_of(manifest, files)), compact=True)

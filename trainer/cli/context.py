@@ -34,6 +34,9 @@ data_argument = click.argument("data", nargs=-1, required=True, type=click.Path(
 runs_option = click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of training runs."
 )
+threads_option = click.option(
+    "--threads", type=click.IntRange(0, 256), default=0, help="Threads of ONNX Runtime; 0 = all cores."
+)
 splits_option = click.option(
     "--splits",
     type=click.Path(path_type=Path),

@@ -42,14 +42,19 @@ class Scored:
 
 
 def ground_of(
-    tests: Sequence[Sample], samples: Sequence[Sample], record: RunRecord, diameters: Mapping[str, float]
+    tests: Sequence[Sample],
+    samples: Sequence[Sample],
+    record: RunRecord,
+    diameters: Mapping[str, float],
+    champion: Bundle,
 ) -> Ground:
     """Where the model of a run meets the one that it descends from: the test pictures, else those that it held out."""
     from trainer.datasets.division import hold_out
+    from trainer.learnt import not_told
 
     known = {name: source.cell_diameter_px for name, source in record.sources.items()}
     if tests:
-        return Ground(tests, {**diameters, **known}, "test")
+        return Ground(tests, {**diameters, **known}, "test", not_told(champion))
     held_out = hold_out(samples, record.recipe.held_out, record.seed)[1]
     caveat = (
         "These pictures also chose the epoch of the new model, and the old one may have learned from them: pictures "

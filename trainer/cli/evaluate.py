@@ -20,6 +20,7 @@ from trainer.cli.context import (
     runs_option,
     samples_of,
     splits_option,
+    threads_option,
     warn,
 )
 from trainer.cli.duel import Ground, end, fought, scored
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first field, or draw.")
 @click.option("--per-image", is_flag=True, help="One line per picture as well.")
-@click.option("--threads", type=int, default=0, help="Threads of ONNX Runtime; 0 = all cores.")
+@threads_option
 @click.option("--into", "run", help="Note the figures in this run, for the card of the model that it exports.")
 @runs_option
 def command(
@@ -116,6 +117,8 @@ def command(
     from trainer.evaluate import by_dataset
     from trainer.runs import open_run
 
+    if given("role") and not splits:
+        raise click.UsageError("--role chooses rows of a table: name it with --splits")
     exam = _exam({"--counting": counting, "--stress": stress, "--scale": scale, "--marks": marks})
     folder = open_run(runs, run) if run else None
     opened = read_bundle(bundle)
@@ -144,7 +147,7 @@ def command(
 
 def _caveat(opened: Bundle, older: Bundle | None, samples: Sequence[Sample]) -> str:
     """What has to be said of the pictures beside a verdict. Raises DataError where models meet on what one learnt."""
-    from trainer.learnt import demand_unseen, learnt, seen_of
+    from trainer.learnt import demand_unseen, not_told, seen_of
 
     if older is None:
         if seen := seen_of(opened, samples):
@@ -152,9 +155,7 @@ def _caveat(opened: Bundle, older: Bundle | None, samples: Sequence[Sample]) -> 
         return ""
     for bundle in (opened, older):
         demand_unseen(bundle, samples)
-    unknown = [bundle.manifest.name for bundle in (opened, older) if learnt(bundle) is None]
-    told = f"What {' and '.join(unknown)} learnt from, the bundle does not tell: none of these pictures may be of it."
-    return told if unknown else ""
+    return not_told(opened, older)
 
 
 def _exam(told: Mapping[str, bool]) -> Exam | None:

@@ -112,7 +112,7 @@ def command(
 
     console = Console(markup=False, highlight=False)
     found = samples_of(data, layout, splits, "train")
-    tests = _tests(test, layout, splits, found)
+    tests = _tests(test, layout, splits, found, champion)
     samples = joined_by_content(found)
     own_sets = {sample.dataset for sample in samples}
     other_sets = [sample for sample in tests if sample.dataset not in own_sets]
@@ -128,7 +128,8 @@ def command(
         folder, record = begin(recipe, samples, diameters, runs, seed, start, datetime.now(UTC))
     if record.score is None or folder.checkpoint() is not None:
         beside = [("--layout", layout), ("--splits", splits), ("--from", parent), *(("--test", one) for one in test)]
-        beside += [("--cell-diameter", one) for one in cell_diameter if other_sets]
+        others = {"", *(sample.dataset for sample in other_sets)}  # the run knows the others
+        beside += [("--cell-diameter", one) for one in cell_diameter if other_sets and one.rpartition("=")[0] in others]
         again = resuming(folder, data, [*beside, ("-o", output)])
         train_shown(samples, record, folder, start, console, again)
     elif output:
@@ -138,7 +139,7 @@ def command(
     if output:
         _handed_on(folder, output, samples, champion, console)
     if output and champion:
-        ground = ground_of(tests, samples, record, diameters)
+        ground = ground_of(tests, samples, record, diameters, champion.bundle)
         end(hold_against(champion.bundle, output, folder, ground, console), output, console)
 
 
@@ -170,13 +171,22 @@ def _champion(
     return descendant(parent)
 
 
-def _tests(test: Sequence[Path], layout: str | None, splits: Path | None, training: Sequence[Sample]) -> list[Sample]:
+def _tests(
+    test: Sequence[Path],
+    layout: str | None,
+    splits: Path | None,
+    training: Sequence[Sample],
+    champion: Descendant | None,
+) -> list[Sample]:
+    """The pictures of --test, of which neither the old model nor the new one may learn anything."""
     from trainer.datasets.division import demand_apart, namesakes
+    from trainer.learnt import demand_unseen
 
-    if not test:
+    if not test or champion is None:
         return []
     tests = samples_of(test, layout, splits, "val")
     demand_apart(tests, training)
+    demand_unseen(champion.bundle, tests)
     if common := namesakes(tests, training):
         click.echo(
             f"note: --test and the training pictures both have a group '{common[0]}' (of {len(common)} such names): "

@@ -59,10 +59,15 @@ def open_datasets(
 
 def list_dataset(folder: Path, layout: str | None = None) -> Listing:
     """As `open_dataset`, with all that is wrong with the pairs instead of an error at the first."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder")
-    name, _, table = (layout or layout_of(folder)).partition(":")
-    found = _module(name).listing(folder)
+    try:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder")
+        name, _, table = (layout or layout_of(folder)).partition(":")
+        found = _module(name).listing(folder)
+    except OSError as cause:
+        raise DataError(
+            f"{cause.filename or folder} cannot be read ({(cause.strerror or str(cause)).lower()})"
+        ) from cause
     if not found.samples and not any(finding.must_mend for finding in found.findings):
         raise DataError(f"{folder} holds no pictures in the layout '{name}'")
     if not table:

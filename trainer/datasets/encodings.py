@@ -146,7 +146,7 @@ def palette_of(text: str) -> Palette:
     if tolerance and not tolerance.strip().isdecimal():
         raise MaskError(f"the palette '{text}' has the tolerance '{tolerance}'; a whole number is expected")
     # The comma that divides entries stands behind a name, the one inside a colour behind a number.
-    entries = re.split(r"(?<=[a-z])\s*[,;]", body.strip())
+    entries = re.split(r"(?<=[A-Za-z])\s*[,;]", body.strip())
     return Palette(tuple(_entry(entry) for entry in entries), int(tolerance or 0))
 
 

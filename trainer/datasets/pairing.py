@@ -15,6 +15,7 @@ from trainer.datasets.samples import DataError, Sample, table_column
 PICTURES = frozenset({".bmp", ".dib", ".tif", ".tiff", ".jpg", ".jpeg", ".png"})
 LOSSY = (".jpg", ".jpeg")
 LOSSLESS = PICTURES.difference(LOSSY)  # a mask that was stored with loss has values that nobody drew
+_MOST_CELLS = 100_000  # in one picture: more is a slip of the pen
 
 Pair: TypeAlias = tuple[Path, Path]  # picture, mask
 Cell = TypeVar("Cell")
@@ -56,8 +57,8 @@ def tables_in(folder: Path) -> Tables:
 def whole_numbers(table: Path, column: Mapping[str, str]) -> dict[str, int]:
     """A column of counts. Raises DataError naming the row."""
     for key, text in column.items():
-        if not text.isdecimal():
-            raise DataError(f"{table}: the wbc_count of {key} is {text!r}, not a whole number")
+        if not text.isdecimal() or int(text) > _MOST_CELLS:
+            raise DataError(f"{table}: the wbc_count of {key} is {text!r}, not a whole number up to {_MOST_CELLS}")
     return {key: int(text) for key, text in column.items()}
 
 

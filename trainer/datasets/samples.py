@@ -77,6 +77,10 @@ def read_labels(path: Path, encoding: Encoding) -> LabelImage:
         raise DataError(f"{path}: {cause}") from cause
 
 
+# Not "unchanged", which leaves a PNG as it is stored and turns its picture as its EXIF says.
+_MASK_FLAGS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+
+
 def read_mask(path: Path) -> Mask:
     """[H, W] grey, also where three channels are equal, or [H, W, 3] RGB; 8 or 16 bit, as the numbers are in the file.
 
@@ -85,14 +89,14 @@ def read_mask(path: Path) -> Mask:
     try:
         content = path.read_bytes()
         read_header(content)  # OpenCV would fill up with zeros what is missing at the end of a file
-        mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        mask = cv2.imdecode(np.frombuffer(content, np.uint8), _MASK_FLAGS)
     except (OSError, StationError, cv2.error) as cause:
         raise DataError(f"{path}: {cause}; save the mask anew") from cause
     if mask is None:
         raise DataError(f"{path}: cannot be decoded; save the mask anew")
     if mask.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{path}: the mask holds {mask.dtype} values; save it with 8 or 16 bits, unsigned")
-    rgb = mask if mask.ndim == 2 else mask[..., 2::-1]  # OpenCV gives blue first, and alpha last
+    rgb = mask if mask.ndim == 2 else mask[..., ::-1]  # OpenCV gives blue first
     return cast(Mask, rgb[..., 0] if rgb.ndim == 3 and (rgb == rgb[..., :1]).all() else rgb)
 
 
