@@ -338,10 +338,17 @@ def test_golden_results_follow_the_parameters_by_which_cells_are_told_apart(tmp_
     """Else a model that counts a rim at the border no more would be refused wherever it is installed."""
     loose = tiny_manifest().separation.model_copy(update={"min_area_at_edge": 0.01})
     pictured = discs(180, 240, [(110, 90, 30, 17), (0, 40, 12, 11)])
-    bare = bundle_of(tiny_bundle().manifest.model_copy(update={"separation": loose}), tiny_bundle().files)
+    card = b"# tiny\n\n## Figures\n| rows |\n|---|\n| 5 |\n\n## Not good for\n- anything\n"
+    files = {**tiny_bundle().files, MODEL_CARD: card}
+    bare = bundle_of(tiny_bundle().manifest.model_copy(update={"separation": loose}), files)
     old = with_golden(bare, [(pictured, 60.0)])
     strict = loose.model_copy(update={"min_area_at_edge": 0.18})
     calibrate.write_manifest(old, old.manifest.model_copy(update={"separation": strict}), tmp_path / "new.zip")
     new = read_bundle(tmp_path / "new.zip")
     assert [[golden.wbc_count for golden in one.manifest.golden] for one in (old, new)] == [[2], [1]]
     prove(new, open_engine(new))
+    calibrate.write_manifest(new, new.manifest.model_copy(update={"separation": loose}), tmp_path / "third.zip")
+    for path in ("new.zip", "third.zip"):
+        told = read_bundle(tmp_path / path).files[MODEL_CARD].decode()
+        assert told.count("| 5 |\n\nThe counts above were taken before `trainer calibrate` changed") == 1
+        assert told.endswith("told apart.\n\n## Not good for\n- anything\n")
