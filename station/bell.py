@@ -38,7 +38,7 @@ _HEARD: list[type[FileSystemEvent]] = [
     DirMovedEvent,
 ]
 _MOST_REMEMBERED = 10_000
-_MOST_LEFT = 500  # folders
+_MOST_LEFT = 100  # folders, each perhaps with others in it
 _SILENT = object()
 
 

@@ -145,7 +145,7 @@ def _work(station: Station, stop: threading.Event, *, tried_first: bool) -> Turn
     if not terms.scale:
         station.watcher.tick(station.intake.take(SETTLING_PICTURES))
     most = LEASED if terms.scale else SETTLING_PICTURES
-    leases = station.store.lease(station.worker, most, tried_first=tried_first)
+    leases = station.store.lease(station.worker, most, tried_first=tried_first and terms.scale is not None)
     if not leases:
         return None
     under_way: deque[Lease] = deque()

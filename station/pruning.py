@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from station.database.records import FileStamp
 from station.database.retention import OldImage
 from station.database.store import Store
 from station.intake import FOLDER_IDENTITY
-from station.watching import as_stored, cause, look
+from station.watching import as_stored, cause, changed_at, look
 
 _AT_ONCE = 500  # rows per transaction, so that a station that runs can write between two
 
@@ -27,14 +28,15 @@ class Plan:
     mask_bytes: int
     images: tuple[int, ...] = ()
     still_there: int = 0  # images as old, of which a file is there: they would be counted again
+    arriving: int = 0  # files that may still be copied: as long as there are any, nobody knows what they are
 
 
-def plan(store: Store, before: datetime, folder: Path | None = None) -> Plan:
+def plan(store: Store, before: datetime, folder: Path | None = None, *, whole_since: float = math.inf) -> Plan:
     """What is older than a moment: the masks, and with the camera `folder` also the images that left it.
 
     An image of which a file is still there is never old: without its row it would be counted again. A file that the
-    station has not looked at yet is read for that. Raises DatabaseError or FolderGone where the folder cannot be seen
-    as the station saw it last.
+    station has not looked at yet is read for that; while one was written or moved after `whole_since`, s since 1970,
+    no image goes. Raises DatabaseError or FolderGone where the folder cannot be seen as the station saw it last.
     """
     masks = store.old_masks(before)
     told = Plan(before, tuple(one.analysis_id for one in masks), sum(one.size for one in masks))
@@ -44,16 +46,18 @@ def plan(store: Store, before: datetime, folder: Path | None = None) -> Plan:
     moved = {(stamp.size, stamp.mtime_ns) for stamp in files.values()}  # a renamed file keeps these
     old = store.old_images(before)
     gone = [image for image in old if not _is_there(image, files, moved)]
-    back = frozenset(_contents(_not_looked_at(files, store, gone))) if gone else frozenset[str]()
+    strangers = list(_not_looked_at(files, store)) if gone else []
+    if arriving := sum(max(files[path].mtime_ns / 1e9, changed_at(path)) > whole_since for path in strangers):
+        return replace(told, still_there=len(old) - len(gone), arriving=arriving)
+    back = frozenset(_contents(strangers))
     images = tuple(image.image_id for image in gone if image.sha256 not in back)
-    return Plan(before, told.masks, told.mask_bytes, images, len(old) - len(images))
+    return replace(told, images=images, still_there=len(old) - len(images))
 
 
-def still_due(planned: Plan, store: Store, folder: Path) -> Plan:
+def still_due(planned: Plan, store: Store, folder: Path, *, whole_since: float = math.inf) -> Plan:
     """What is left of a plan if files came back since it was made. Raises as `plan` does."""
-    again = plan(store, planned.before, folder)
-    images = tuple(sorted(set(planned.images).intersection(again.images)))
-    return replace(planned, images=images, still_there=planned.still_there + len(planned.images) - len(images))
+    again = plan(store, planned.before, folder, whole_since=whole_since)
+    return replace(again, masks=planned.masks, images=tuple(sorted({*planned.images} & {*again.images})))
 
 
 def prune(store: Store, planned: Plan) -> None:
@@ -80,15 +84,11 @@ def _is_there(image: OldImage, files: Mapping[str, FileStamp], moved: set[tuple[
     return any(path in files or (size, mtime_ns) in moved for path, size, mtime_ns in image.files)
 
 
-def _not_looked_at(files: Mapping[str, FileStamp], store: Store, gone: Sequence[OldImage]) -> Iterator[str]:
-    """The files that are not known as they are, where one of the images that seem to be gone had a file as long."""
-    known = store.known_files()
-    sizes = {size for image in gone for _, size, _ in image.files}
-    all_sizes = not all(image.files for image in gone)  # one of them may be of any
-    for path, stamp in files.items():
-        before = known.get(as_stored(path))
-        if (before is None or before.stamp != stamp) and (all_sizes or stamp.size in sizes):
-            yield path
+def _not_looked_at(files: Mapping[str, FileStamp], store: Store) -> Iterator[str]:
+    """The files that are not known as they are. An inode is nothing: shares invent others after each mount."""
+    seen = ((path, one) for path, one in store.known_files().items() if one.status != "waiting")
+    known = {path: (one.stamp.size, one.stamp.mtime_ns) for path, one in seen}
+    return (path for path, stamp in files.items() if known.get(as_stored(path)) != (stamp.size, stamp.mtime_ns))
 
 
 def _contents(paths: Iterable[str]) -> Iterator[str]:

@@ -177,7 +177,7 @@ def _edited(before: Reviewed, correction: Edit, image: RGB | None) -> Reviewed:
         return replace(before, rejected=True)
     old = masks_of(before)
     new = apply(*old, correction, image, before.cell_diameter_px, next_id=before.next_id)
-    touched, left = changed_cells(old, new)
+    touched, left = changed_cells(old, new, [cell.cell_id for cell in before.cells if cell.touches_edge])
     cells = _cells(before.cells, touched, doubted(left, before.cell_diameter_px, None))
     return replace(before, changed=True, cells=cells, labels_png=encode(new[0]), cells_png=encode_narrow(new[1]))
 

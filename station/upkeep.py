@@ -29,7 +29,6 @@ LAST_BACKUP = "last_backup"  # a fact: when the last verified copy was made, ISO
 _BESIDE = ("-wal", "-shm", "-journal")  # what SQLite would apply to any file of the database's name
 _AHEAD = timedelta(days=1)  # no clock that is right differs so much
 _ABANDONED = timedelta(days=1)  # so long after its last byte nobody writes on an unfinished copy
-_AT_ONCE = 500  # rows per transaction, so that a station that runs can write between two
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,17 @@ def holds(name: str, inode: int) -> bool:
         return True
 
 
+def changed_at(path: str) -> float:
+    """When a file came under its name, or changed otherwise, s since 1970; 0 where that cannot be told.
+
+    A copy may keep its time of writing.
+    """
+    try:
+        return Path(path).stat().st_ctime
+    except OSError:
+        return 0.0
+
+
 def is_gone(name: str) -> bool:
     """Whether there is no file of a path, as stored; False where that cannot be told.
 

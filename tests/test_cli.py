@@ -473,7 +473,7 @@ def test_report_and_status_tell_what_run_did(home: Path, station: Command) -> No
     assert station("run", "--once", *config).returncode == 0
     told = station("status", *config).stdout
     assert told.startswith("1 done\n") and "is text" not in told
-    assert "besides 1 file that held half a picture, or none, and is no more; --json lists all" in told
+    assert "besides, 1 time a file held half a picture, or none, and was replaced or is gone; --json" in told
     told = station("report", "--format", "json", "--names", "-o", home / "day.json", *config)
     assert told.stdout == f"wrote {home / 'day.json'}\n"
     assert json.loads((home / "day.json").read_text())["slides"] == [

@@ -294,7 +294,7 @@ def test_whatever_is_done_masks_agree_and_cells_that_stay_keep_their_numbers(see
         assert np.array_equal(labels > 0, cells > 0) and int(labels.max(initial=0)) <= 2
         fresh = set(ids(cells)) - set(ids(now[1]))
         assert all(number >= next_id for number in fresh)
-        touched, left = changed_cells(now, new)
+        touched, left = changed_cells(now, new, ())
         for number in set(ids(now[1])) - touched:
             assert np.array_equal(cells == number, now[1] == number)
         assert {cell.id for cell in left} == touched & set(ids(cells)) >= fresh
@@ -302,6 +302,18 @@ def test_whatever_is_done_masks_agree_and_cells_that_stay_keep_their_numbers(see
         next_id = max([next_id, *(number + 1 for number in fresh)])
         now = new
     assert made > 10
+
+
+def test_a_cell_that_a_diaphragm_cuts_stays_cut_and_one_that_leaves_the_border_does_not() -> None:
+    labels = np.zeros((40, 60), np.uint8)
+    labels[10:20, 10:20], labels[30:40, 30:40] = 1, 1
+    cells = np.zeros((40, 60), np.uint16)
+    cells[10:20, 10:20], cells[30:40, 30:40] = 1, 2
+    less = (labels.copy(), cells.copy())
+    for mask in less:
+        mask[10] = mask[39] = 0
+    touched, left = changed_cells((labels, cells), less, cut=(1, 2))
+    assert touched == {1, 2} and [(cell.id, cell.touches_edge) for cell in left] == [(1, True), (2, False)]
 
 
 EXAMPLES = (

@@ -82,6 +82,20 @@ def test_light_and_focus_are_those_of_the_specimen(image: NDArray[np.uint8]) -> 
         assert getattr(within, name) == pytest.approx(getattr(whole, name), abs=0.05), name
 
 
+def test_a_grid_that_darkens_all_of_the_picture_is_measured_as_it_is() -> None:
+    """Its lines hold all corners, and what is left between them is rim."""
+    shown = np.full((HEIGHT, WIDTH, 3), 220, np.uint8)
+    for line in range(3):
+        shown[line::12] = shown[:, line::12] = 0
+    shown[-1] = shown[:, -1] = 0
+    assert surround(shown) is None
+    bundle = read_bundle(starter_path(), weights=False)
+    found = analyse(shown, Scale(CELL_PX, "told"), bundle.manifest, open_engine(bundle))
+    assert found.quality["brightness"] > 0
+    likely = np.tile(np.array([0.98, 0.01, 0.01], np.float32), (HEIGHT, WIDTH, 1))
+    assert measure_quality(shown, likely, np.ones((HEIGHT, WIDTH), np.bool_)).focus is None
+
+
 def test_of_a_slit_nothing_is_said_about_the_focus() -> None:
     shown = field(0)
     shown[:200] = shown[260:] = 0

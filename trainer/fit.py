@@ -243,7 +243,7 @@ def _diverged(model: Any, session: Session, state: Checkpoint, step: int) -> Tra
 
     Of a run that had ended before and went on, they and their figures stay as they were.
     """
-    if session.folder.load().score is not None:
+    if session.folder.load().metrics:
         so_far = f"{session.folder.weights} is as it was before the run went on"
     elif session.folder.weights_after(state.best_epoch).exists():
         _load_best(model, session, state)

@@ -35,8 +35,6 @@ def command(output: Path | None, config: Path | None) -> None:
     settings = settings_of(config)
     made = verified_backup(settings, output or settings.backup.folder / backup_name(settings.database.path, now_utc()))
     click.echo(printable(f"{made.path}: {size(made.size)} in {made.seconds:.1f} s, verified"))
-    if made.unnoted:
-        click.echo(printable(f"the database does not know of this copy: {made.unnoted}"), err=True)
     if not output:
         for path in remove_surplus(made.path, settings.database.path, settings.backup.keep, now_utc()):
             click.echo(printable(f"removed {path}: backup.keep = {settings.backup.keep}"))
@@ -47,4 +45,7 @@ def verified_backup(settings: Settings, target: Path) -> Backup:
     if leads_into(target, settings.camera.folder):
         raise SettingsError(f"{target} lies in the camera folder, where the station never writes; name another place")
     spare = settings.limits.min_free_bytes  # without which a station that runs would stop
-    return back_up(settings.database.path, target, spare_bytes=spare, clock=now_utc, monotonic=monotonic)
+    made = back_up(settings.database.path, target, spare_bytes=spare, clock=now_utc, monotonic=monotonic)
+    if made.unnoted:
+        click.echo(printable(f"the database does not know of this copy: {made.unnoted}"), err=True)
+    return made

@@ -47,7 +47,7 @@ def _engines(_context: click.Context, _option: click.Parameter, told: str | None
     "--cells", type=click.IntRange(0), help="White cells in each field (default: those of the demo day, 0-8)."
 )
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Turns of each contender.")
-@click.option("--threads", default=0, type=click.IntRange(0), help="Threads of the network (default: all cores).")
+@click.option("--threads", default=0, type=click.IntRange(0, 256), help="Threads of the network (default: all cores).")
 @click.option("--beside-keras/--no-keras", "keras", default=None, help="Also Keras (default: where it is installed).")
 @click.option("--latency", "files", type=click.IntRange(1), help="Instead: how soon so many files are rows.")
 @click.option("--soak", "images", type=click.IntRange(1), help="Instead: the memory over so many pictures.")

@@ -13,7 +13,8 @@ from station.cli.context import config_option, need_somebody, now_utc, reading, 
 from station.contract.errors import StationError
 from station.database.backup import sizes
 from station.database.lock import RunLock
-from station.printing import printable, size
+from station.database.store import Store
+from station.printing import plural, printable, size
 from station.pruning import Plan, plan, prune, still_due
 from station.settings import Settings
 from station.upkeep import backup_name, compact
@@ -47,17 +48,17 @@ def command(older_than: int, everything: bool, yes: bool, dry_run: bool, vacuum:
     folder = settings.camera.folder if everything else None
     if dry_run:
         with reading(settings) as store:
-            _tell(plan(store, before, folder))
+            _tell(plan(store, before, folder, whole_since=_whole_since(settings)))
         return
     with ExitStack() as held:
         if vacuum:
             held.enter_context(RunLock(database, clock=now_utc, command="prune"))
         with writing(settings) as store:
-            planned = plan(store, before, folder)
+            planned = plan(store, before, folder, whole_since=_whole_since(settings))
             _tell(planned)
             if planned.images:
                 _make_sure(len(planned.images), settings, yes=yes)
-                planned = still_due(planned, store, settings.camera.folder)
+                planned = _still_due(planned, store, settings)
             free_before = sizes(database).free
             prune(store, planned)
         freed = sizes(database).free - free_before
@@ -68,12 +69,30 @@ def command(older_than: int, everything: bool, yes: bool, dry_run: bool, vacuum:
     click.echo(f"freed {size(max(0, freed))}: the database takes {size(found.in_all)}, {room}")
 
 
+def _whole_since(settings: Settings) -> float:
+    """A file that was written or moved later may still be copied; s since 1970."""
+    return now_utc().timestamp() - settings.camera.settle_seconds - settings.camera.rescan_seconds
+
+
+def _still_due(planned: Plan, store: Store, settings: Settings) -> Plan:
+    """The folder is looked at once more: the question and the backup took their time."""
+    due = still_due(planned, store, settings.camera.folder, whole_since=_whole_since(settings))
+    if len(due.images) < len(planned.images):
+        click.echo(f"pictures that go after all: {len(due.images)}; files came into the camera folder meanwhile")
+    return due
+
+
 def _tell(planned: Plan) -> None:
     click.echo(f"analyses whose masks go: {len(planned.masks)} ({size(planned.mask_bytes)})")
     if planned.images or planned.still_there:
         click.echo(f"pictures that go with their counts: {len(planned.images)}")
     if planned.still_there:
         click.echo(f"as old, but kept because a file of them is in the camera folder: {planned.still_there}")
+    if planned.arriving:
+        click.echo(
+            f"no picture goes, for {plural(planned.arriving, 'file')} in the camera folder may still be copied, and be "
+            "an old one that comes back; ask again when the station has taken them in"
+        )
 
 
 def _make_sure(images: int, settings: Settings, *, yes: bool) -> None:

@@ -91,8 +91,8 @@ def _show(console: Console, items: Sequence[OpenItem], due: Sequence[OpenItem]) 
         if len(listed) < len(due):
             console.print(f"and {len(due) - len(listed)} more; --json lists all", highlight=False)
     if over := len(items) - len(due):
-        gone = f"{plural(over, 'file')} that held half a picture, or none, and {'is' if over == 1 else 'are'} no more"
-        console.print(f"besides {gone}; --json lists all", highlight=False, soft_wrap=True)
+        gone = f"{plural(over, 'time')} a file held half a picture, or none, and was replaced or is gone"
+        console.print(f"besides, {gone}; --json lists all", highlight=False, soft_wrap=True)
 
 
 def _longest_of_each(items: Iterable[OpenItem]) -> list[OpenItem]:

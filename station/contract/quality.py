@@ -55,7 +55,7 @@ def measure_quality(tile: RGB, probabilities: Probabilities, beside: NDArray[np.
     """
     # Enough px for medians, at a quarter of the time.
     colours, likely = np.ascontiguousarray(tile[::2, ::2]), np.ascontiguousarray(probabilities[::2, ::2])
-    if beside is not None:
+    if beside is not None and not beside[::2, ::2].all():
         shown = ~beside[::2, ::2]
         colours, likely = colours[shown][None], likely[shown][None]
     winner = _winner(likely)

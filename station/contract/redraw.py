@@ -6,7 +6,8 @@ change, a new cell gets one that was never used, and a cell without pixels is go
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import cv2
@@ -67,13 +68,19 @@ def apply(
     return before
 
 
-def changed_cells(before: Masks, after: Masks) -> tuple[frozenset[int], tuple[Cell, ...]]:
-    """(numbers of the cells that gained, lost or turned a pixel, those of them that are left, measured anew)."""
+def changed_cells(before: Masks, after: Masks, cut: Collection[int]) -> tuple[frozenset[int], tuple[Cell, ...]]:
+    """(numbers of the cells that gained, lost or turned a pixel, those of them that are left, measured anew).
+
+    Of those that were `cut` before, by something else than the picture's border, what is left still is.
+    """
     differs = (before[0] != after[0]) | (before[1] != after[1])
     touched = np.union1d(before[1][differs], after[1][differs])
     touched = touched[touched > 0]
     own = np.isin(after[1], touched)
     left = measure(np.where(own, after[0], 0).astype(np.uint8), np.where(own, after[1], 0).astype(np.uint16))
+    at_border = np.concatenate([before[1][0], before[1][-1], before[1][:, 0], before[1][:, -1]])
+    inside = set(cut).difference(np.unique(at_border).tolist())
+    left = tuple(replace(cell, touches_edge=cell.touches_edge or cell.id in inside) for cell in left)
     return frozenset(map(int, touched)), left
 
 

@@ -26,9 +26,8 @@ def surround(tile: RGB) -> NDArray[np.bool_] | None:
         return None
     red, green, blue = cv2.split(tile)
     own = in_corners(cv2.max(cv2.max(red, green), blue) < _BLACK)
-    if own.mean() > _MOST:
-        return None
-    return np.asarray(cv2.dilate(own, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RIM, _RIM))) > 0)
+    beside = np.asarray(cv2.dilate(own, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RIM, _RIM))) > 0)
+    return None if beside.mean() > _MOST else beside
 
 
 def in_corners(black: NDArray[np.bool_]) -> NDArray[np.uint8]:

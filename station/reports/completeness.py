@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from pathlib import Path
 
 from station.commission import folder_identity
 from station.database.store import Store
 from station.ledger import Reconciliation, pruned_before, reconcile
 from station.reports.figures import Completeness, Tally
 from station.settings import Camera
-from station.watching import FolderGone, look
+from station.watching import FolderGone, changed_at, look
 
 
 def completeness(store: Store, camera: Camera, now: datetime, between: tuple[datetime, datetime]) -> Completeness:
@@ -49,17 +48,6 @@ def reconciled(
         audit,
         now=now.timestamp(),
         patience=camera.settle_seconds + camera.rescan_seconds,
-        changed_at=_changed_at,
+        changed_at=changed_at,
         pruned_before=pruned_before(store),
     )
-
-
-def _changed_at(path: str) -> float:
-    """When a file came under its name, or changed otherwise, s since 1970; 0 where that cannot be told.
-
-    A copy may keep its time of writing.
-    """
-    try:
-        return Path(path).stat().st_ctime
-    except OSError:
-        return 0.0

@@ -57,7 +57,7 @@ def tables_in(folder: Path) -> Tables:
 def whole_numbers(table: Path, column: Mapping[str, str]) -> dict[str, int]:
     """A column of counts. Raises DataError naming the row."""
     for key, text in column.items():
-        if not text.isdecimal() or int(text) > _MOST_CELLS:
+        if not text.isdecimal() or len(text) > 9 or int(text) > _MOST_CELLS:
             raise DataError(f"{table}: the wbc_count of {key} is {text!r}, not a whole number up to {_MOST_CELLS}")
     return {key: int(text) for key, text in column.items()}
 
