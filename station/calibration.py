@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from station.contract.analysis import Scale
-from station.contract.errors import ImageError
+from station.contract.errors import ImageError, Unreadable
 from station.contract.imaging import RGB
 from station.contract.scale import camera_diameter, estimate
 from station.database.records import CAMERA_SCALE, Fact
@@ -16,7 +16,7 @@ from station.pipeline import load
 from station.registry import Loaded, told_scale
 from station.settings import Settings
 
-Asked: TypeAlias = tuple[int, Path]  # the id of an image, and where it lies
+Asked: TypeAlias = tuple[int, Path, RGB | None]  # the id of an image, where it lies, and itself if it is at hand
 
 CAMERA_ESTIMATES = "camera_cell_diameter_estimates"  # a fact: what the pictures told before the scale was settled, px
 CAMERA_ASKED = "camera_cell_diameter_asked"  # a fact: the ids of the pictures that were asked for it, the last of them
@@ -57,10 +57,14 @@ def _settle(
     """What the first pictures tell together; with enough of them it is frozen, and order matters no more."""
     found, before = _listed(store, CAMERA_ESTIMATES), _listed(store, CAMERA_ASKED)
     asked = []
-    for image_id, path in pictures:
-        if image_id not in before:
-            found += _estimate(path, settings.limits.max_megapixels, model)
-            asked.append(image_id)
+    for image_id, path, image in pictures:
+        if image_id in before:
+            continue
+        try:
+            found += _estimate(path, image, settings.limits.max_megapixels, model)
+        except Unreadable:  # perhaps there again in a moment: it can be asked then
+            continue
+        asked.append(image_id)
     diameter_px = round(camera_diameter(found), 1) if found else None
     enough = len(found) >= SETTLING_PICTURES
     told: dict[str, Fact] = {CAMERA_SCALE: diameter_px} if enough else {}
@@ -87,11 +91,13 @@ def _listed(store: Store, name: str) -> list[float]:
     return list(known) if isinstance(known, list) else []
 
 
-def _estimate(path: Path, max_megapixels: float, model: Loaded) -> list[float]:
-    """What a picture tells, px; nothing where it shows no white cell, or cannot be read."""
+def _estimate(path: Path, image: RGB | None, max_megapixels: float, model: Loaded) -> list[float]:
+    """What a picture tells, px; nothing where it shows no white cell, or is none. Raises Unreadable."""
     try:
-        picture = load(path, max_megapixels)
+        shown = load(path, max_megapixels).image if image is None else image
+    except Unreadable:
+        raise
     except ImageError:
         return []  # told when its turn comes to be analysed
-    scale = estimate(picture.image, model.manifest, model.engine)
+    scale = estimate(shown, model.manifest, model.engine)
     return [scale.cell_diameter_px] if scale.source == "estimated" else []

@@ -169,7 +169,7 @@ def _to_ask(station: Station, leases: Sequence[Lease], stop: threading.Event) ->
         if stop.is_set():
             return
         station.notify("WATCHDOG=1")
-        yield lease.image_id, _present(lease)
+        yield lease.image_id, _present(lease), station.intake.recent.of(lease.sha256)
 
 
 def _files(

@@ -47,7 +47,7 @@ class Recount:
 def plan(store: Store, settings: Settings, start: datetime, end: datetime, slide: str | None = None) -> Plan:
     """The counted pictures captured in start <= t < end that the active model has not counted as the settings say now.
 
-    Among them are those whose masks were pruned, and those counted before their camera's scale was settled, at another.
+    Among them are those whose masks were pruned, and those counted before their camera's scale was settled, by a guess.
     Raises BundleError where no model is active.
     """
     model = store.active_model()
@@ -58,7 +58,8 @@ def plan(store: Store, settings: Settings, start: datetime, end: datetime, slide
 
     def is_due(one: Counted) -> bool:
         elsewise = (one.model_sha256, one.settings_sha256) != (model.sha256, settings.sha256)
-        return elsewise or not one.has_masks or settled not in (None, one.cell_diameter_px)
+        as_settled = settled is None or (one.cell_diameter_px, one.cell_diameter_source) == (settled, "camera")
+        return elsewise or not one.has_masks or not as_settled
 
     due = tuple(filter(is_due, found))
     return Plan(model, due, len(found) - len(due))

@@ -22,6 +22,10 @@ class Recent:
         while self._bytes > self._most_bytes:
             self.take(next(iter(self._images)))
 
+    def of(self, sha256: str) -> RGB | None:
+        """The picture [H, W, 3], which stays."""
+        return self._images.get(sha256)
+
     def take(self, sha256: str) -> RGB | None:
         """The picture [H, W, 3], once."""
         image = self._images.pop(sha256, None)

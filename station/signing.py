@@ -22,7 +22,7 @@ from station.database.review_records import (
     Subject,
 )
 from station.database.store import Store
-from station.days import bounds, in_reach
+from station.days import REACH, bounds, in_reach
 from station.printing import PSEUDONYMS, as_text
 
 _UNDER_WAY = ("waiting", "queued", "leased")
@@ -100,7 +100,7 @@ def scope_of(subject: Subject, name: str, zone: ZoneInfo) -> Scope:
     except ValueError as cause:
         raise CorrectionError(f"'{name}' is no day; say it as 2026-11-24") from cause
     if not in_reach(day) or name != f"{day}":  # a signature is found by this one spelling
-        raise CorrectionError(f"'{name}' is no day; say it as 2026-11-24, between 1970 and 2199")
+        raise CorrectionError(f"'{name}' is no day; say it as 2026-11-24, between {REACH[0]} and {REACH[1]}")
     return Between(*bounds(day, day, zone))
 
 

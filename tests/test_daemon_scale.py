@@ -11,12 +11,13 @@ from networks import tiny_bundle
 from stations import Bench, save
 
 from station import calibration
-from station.calibration import CAMERA_ESTIMATES, SETTLING_PICTURES, keep_scale
+from station.calibration import CAMERA_ASKED, CAMERA_ESTIMATES, SETTLING_PICTURES, keep_scale
 from station.contract.analysis import Scale
-from station.contract.errors import EngineError
+from station.contract.errors import EngineError, Unreadable
 from station.daemon import run_once
 from station.database.records import CAMERA_SCALE
-from station.pipeline import Result
+from station.pipeline import Picture, Result
+from station.recent import Recent
 
 
 def test_an_unknown_scale_is_settled_from_the_first_pictures_and_then_kept(tmp_path: Path) -> None:
@@ -75,6 +76,26 @@ def test_a_picture_tells_its_scale_once_however_often_it_is_tried(tmp_path: Path
         bench.run()
         assert bench.counts() == {"a.bmp": 2}
         assert len(bench.store.fact(CAMERA_ESTIMATES)) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("at_hand", [True, False], ids=["in memory", "to be read"])
+def test_a_share_that_drops_for_a_moment_spends_no_picture_that_may_tell_the_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_hand: bool
+) -> None:
+    bench = Bench(tmp_path, tiny_bundle())
+
+    def load(*_told: object) -> Picture:
+        raise Unreadable("cannot be read (input/output error)")
+
+    monkeypatch.setattr(calibration, "load", load)
+    with closing(bench.store):
+        if not at_hand:
+            bench.station.intake.recent = Recent(most_bytes=0)
+        for number in range(3):
+            save(bench, f"{number}.bmp", 1 + number, 68 + number)
+        bench.run()
+        assert len(bench.store.fact(CAMERA_ASKED) or []) == (3 if at_hand else 0)  # type: ignore[arg-type]
+        assert len(bench.store.fact(CAMERA_ESTIMATES) or []) == (3 if at_hand else 0)  # type: ignore[arg-type]
 
 
 def test_a_stop_while_the_scale_settles_lets_no_picture_tell_it_twice(tmp_path: Path) -> None:

@@ -166,6 +166,21 @@ def test_fields_of_other_slides_and_other_places_are_not_held_against_each_other
     assert summary(bench).wbc_count_distinct == summary(bench).wbc_count
 
 
+def test_a_picture_that_is_moved_to_another_slide_takes_no_cells_from_either(bench: Bench) -> None:
+    earlier, later = take(bench, "a", 0), take(bench, "b", 1)
+    bench.run()
+    assert overlapping(bench) == {("b", "a")} and summary(bench).wbc_count_distinct < summary(bench).wbc_count
+    (bench.folder / "S-2").mkdir()
+    later.rename(bench.folder / "S-2" / "b.bmp")
+    bench.run()
+    assert overlapping(bench) == flagged(bench) == set()
+    told = summary(bench)
+    assert told.wbc_count_distinct == told.wbc_count and {slide for slide, *_ in told.slides} == {"S-1", "S-2"}
+    earlier.rename(bench.folder / "S-2" / "a.bmp")  # the folder was renamed, picture by picture
+    bench.run()
+    assert overlapping(bench) == {("b", "a")} and flagged(bench) == {"b"}
+
+
 @pytest.mark.parametrize("order", ["bca", "cab", "cba"])
 def test_the_order_of_arrival_changes_nothing(bench: Bench, order: str) -> None:
     """Captured a, b, c; a field that comes late is held against the later ones too."""

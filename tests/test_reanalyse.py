@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -127,6 +129,12 @@ def test_pictures_counted_before_the_scale_was_settled_are_due(tmp_path: Path) -
     assert (len(planned.due), planned.done) == (2, 0)
     assert len(list(reanalyse(bench.store, bench.settings, planned))) == 2
     assert {one.cell_diameter_px for one in bench.store.results_between(*day)} == {70.0}
+    assert len(plan(bench.store, bench.settings, *day).due) == 0
+    with closing(sqlite3.connect(bench.store.path)) as connection, connection:  # guessed, and by chance as settled
+        connection.execute("UPDATE analyses SET cell_diameter_source = 'estimated' WHERE image_id = 2")
+    planned = plan(bench.store, bench.settings, *day)
+    assert [one.image_id for one in planned.due] == [2]
+    assert len(list(reanalyse(bench.store, bench.settings, planned))) == 1
     assert len(plan(bench.store, bench.settings, *day).due) == 0
 
 
@@ -277,7 +285,7 @@ def record_like(store: Store) -> AnalysisRecord:
     history = store.history(1)
     assert history is not None
     found = history.analyses[-1]
-    names = ("model_sha256", "settings_sha256", "cell_diameter_px")
+    names = ("model_sha256", "settings_sha256", "cell_diameter_px", "cell_diameter_source")
     return analysis(1, **{name: getattr(found, name) for name in names})
 
 

@@ -13,7 +13,8 @@ from station.database import queue
 from station.database.records import AnalysisRecord, Counted
 from station.database.tables import Analysis, Image, MaskRow
 
-_COLUMNS = ("id", "image_id", "model_sha256", "settings_sha256", "cell_diameter_px", "wbc_count")
+_SCALE = ("cell_diameter_px", "cell_diameter_source")
+_COLUMNS = ("id", "image_id", "model_sha256", "settings_sha256", *_SCALE, "wbc_count")
 _newest = Table("newest_analyses", MetaData(), *(Column(name) for name in _COLUMNS))
 
 
@@ -24,7 +25,7 @@ def counted(session: Session, start: datetime, end: datetime, slide: str | None)
     found = session.execute(
         select(Image.id.label("image_id"), Image.path, Image.sha256, Image.clock_differs)
         .add_columns(_newest.c.model_sha256, _newest.c.settings_sha256)
-        .add_columns(_newest.c.cell_diameter_px, _newest.c.wbc_count)
+        .add_columns(*(_newest.c[name] for name in _SCALE), _newest.c.wbc_count)
         .add_columns(MaskRow.analysis_id.is_not(None).label("has_masks"))
         .join(_newest, _newest.c.image_id == Image.id)
         .outerjoin(MaskRow, MaskRow.analysis_id == _newest.c.id)
@@ -47,7 +48,9 @@ def add(session: Session, record: AnalysisRecord, now: datetime) -> bool:
         row for row in session.scalars(_by_this_model(record)) if _plain(row.settings_sha256) == record.settings_sha256
     ]
     newest = session.scalar(select(func.max(Analysis.id)).where(Analysis.image_id == record.image_id))
-    if same and same[-1].id == newest and session.get(MaskRow, newest) is not None:
+    # A scale that was guessed is shown to the network otherwise than the same one that is known.
+    as_last = bool(same) and (same[-1].id, same[-1].cell_diameter_source) == (newest, record.cell_diameter_source)
+    if as_last and session.get(MaskRow, newest) is not None:
         return False
     # After a rollback of the model, or where masks were pruned, the old row is there and stays as it was.
     times = len(same) + 1

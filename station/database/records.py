@@ -147,6 +147,7 @@ class Counted:
     model_sha256: str
     settings_sha256: str  # without the mark of a repetition
     cell_diameter_px: float
+    cell_diameter_source: str
     wbc_count: int
     has_masks: bool
 

@@ -10,6 +10,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from station.baseline import Baseline, Spread, histogram, kept, of_cells, per_field, spread
+from station.contract.errors import StationError
 from station.database.daily import Field
 from station.database.store import Store
 from station.days import bounds, days_in_words
@@ -46,7 +47,7 @@ def detailed(
     with store.at_one_moment() as still:  # the folder is held against the database as it is after that
         summary = summarise(still, first, last, zone, names=names)
         fields = still.fields_between(*bounds(first, last, zone))
-    baseline = kept(store)
+    baseline, unread = _known_baseline(store)
     compared = baseline if baseline and _same_model(fields, baseline) else None
     most_megapixels = settings.limits.max_megapixels
     period = "hour" if (summary.last - summary.first).days < _HOURLY_DAYS else "day"
@@ -61,7 +62,7 @@ def detailed(
         flags=_tallied(flag for line in summary.counted for flag in line.flags),
         dots=tuple(sorted(_dots(summary.counted), key=lambda dot: dot.at.timestamp())),
         period=period,
-        baseline=_baseline_words(fields, baseline),
+        baseline=unread or _baseline_words(fields, baseline),
         control=tuple(_control(fields, zone, period, baseline)),
         distributions=tuple(_distributions(fields, compared)),
         latency=_latency(fields),
@@ -69,6 +70,14 @@ def detailed(
         sheet=sheet(store, fields, {line.image_id for line in summary.counted if line.review_open}, most_megapixels),
     )
     return replace(summary, detail=detail)
+
+
+def _known_baseline(store: Store) -> tuple[Baseline | None, str]:
+    """The baseline, and why it cannot be compared with if it is there and another version's."""
+    try:
+        return kept(store), ""
+    except StationError as cause:
+        return None, f"Nothing is compared: {cause}."
 
 
 def _dots(lines: Iterable[ImageLine]) -> Iterator[Dot]:
