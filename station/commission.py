@@ -15,7 +15,7 @@ from station.intake import FOLDER_IDENTITY
 from station.places import FileSystem
 from station.registry import install, starter_path, try_again
 from station.settings import Settings
-from station.watching import FolderGone, look
+from station.watching import FolderGone, demand_known, look, scan
 
 PSEUDONYM_SALT = "pseudonym_salt"
 
@@ -70,17 +70,18 @@ def folder_problem(store: Store, folder: Path) -> str | None:
             next(entries, None)
     except OSError as cause:
         return f"{folder} cannot be seen ({(cause.strerror or str(cause)).lower()})"
-    if folder_identity(store) in (None, (status.st_dev, status.st_ino)):
+    if (identity := folder_identity(store)) in (None, (status.st_dev, status.st_ino)):
         return None
     try:
-        return None if holds_pictures(folder) else f"{folder} is another folder, and empty; is the share mounted?"
+        demand_known(folder, look(folder), identity)
     except FolderGone as gone:
-        return str(gone)
+        return f"{folder} {gone.reason}"
+    return None
 
 
 def holds_pictures(folder: Path) -> bool:
-    """Whether a picture lies in a folder or below it: where a share is mounted a note may lie. Raises FolderGone."""
-    return bool(look(folder).files)
+    """Whether a picture lies in a folder or below it. Raises FolderGone."""
+    return bool(scan(folder))
 
 
 def folder_identity(store: Store) -> tuple[int, int] | None:

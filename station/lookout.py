@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from station.bell import Bell
-from station.watching import FolderGone, Listing, look
+from station.watching import FolderGone, Listing, demand_known, look
 
 POLL_SECONDS = 5.0
 MOST_UNHEARD = 5  # pictures in a row that came without an event, from which on events are not believed in
@@ -157,12 +157,8 @@ class Lookout:
         self._armed_at = None if self._deaf else now
 
     def _recognise(self, listing: Listing) -> None:
-        """Where a share is not mounted one sees the empty directory below it, another inode. Another folder
-        with pictures is believed: files are known by their content.
-        """
+        demand_known(self.folder, listing, self.identity)
         if self.identity not in (None, listing.identity):
-            if not listing.files:
-                raise FolderGone(self.folder, "is another folder, and empty; is the share mounted?")
             self._armed_at = None  # the watch is still on the old folder
         self.identity = listing.identity
 

@@ -62,6 +62,11 @@ class Camera(Frozen):
     slide_pattern: Annotated[str, AfterValidator(_regular_expression)] | None = None
 
     @property
+    def patience_seconds(self) -> float:
+        """So long after its last writing a file need not be known to the station yet."""
+        return self.settle_seconds + self.rescan_seconds
+
+    @property
     def slide_regex(self) -> re.Pattern[str] | None:
         """Its first group, searched in a path below the folder, names the slide."""
         return re.compile(self.slide_pattern) if self.slide_pattern is not None else None

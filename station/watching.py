@@ -77,6 +77,16 @@ def look(folder: Path) -> Listing:
     return Listing(files, words, (status.st_dev, status.st_ino))
 
 
+def demand_known(folder: Path, listing: Listing, identity: tuple[int, int] | None) -> None:
+    """Raise FolderGone for another folder than that of `identity`, if any was seen before, and without a picture.
+
+    Where a share is not mounted one sees the directory below it, another inode; a note may lie in it. Another folder
+    with pictures is believed: files are known by their content.
+    """
+    if identity not in (None, listing.identity) and not listing.files:
+        raise FolderGone(folder, "is another folder, and empty; is the share mounted?")
+
+
 def is_picture(path: str) -> bool:
     """Whether a name is a picture's or a container's, and not that of a hidden or a half-copied file."""
     name = path.rpartition(os.sep)[2]

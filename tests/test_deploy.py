@@ -235,13 +235,19 @@ def installed(machine: Machine) -> str:
     return [line for line in told if "start station.service" in line][-1].split()[0]
 
 
-def test_a_version_that_never_served_is_no_way_back_and_takes_none_away(machine: Machine) -> None:
+def in_service(machine: Machine, failing: str) -> tuple[Path, Path]:
+    """Version 1.0, with its service; (programs, a file while which exists systemctl fails at `failing`)."""
     log, fails = machine.folder / "told", machine.folder / "fails"
     programs = programs_of_root(
-        machine, f'echo "$*" >> "{log}"\ncase "$*" in *start*) [ ! -e "{fails}" ] ;; *) exit 0 ;; esac'
+        machine, f'echo "$*" >> "{log}"\ncase "$*" in {failing}) [ ! -e "{fails}" ] ;; *) exit 0 ;; esac'
     )
     (machine.folder / "station.toml").touch()
     assert booted(machine, "--offline", machine.wheels("1.0"), "--service", path=programs).returncode == 0
+    return programs, fails
+
+
+def test_a_version_that_never_served_is_no_way_back_and_takes_none_away(machine: Machine) -> None:
+    programs, fails = in_service(machine, "*start*")
     fails.touch()
     for version in ("2.0", "2.1"):
         told = booted(machine, "--offline", machine.wheels(version), path=programs)
@@ -255,12 +261,7 @@ def test_a_version_that_never_served_is_no_way_back_and_takes_none_away(machine:
 
 
 def test_an_upgrade_that_was_cut_off_before_its_restart_is_completed_by_the_same_again(machine: Machine) -> None:
-    log, fails = machine.folder / "told", machine.folder / "fails"
-    programs = programs_of_root(
-        machine, f'echo "$*" >> "{log}"\ncase "$*" in enable*) [ ! -e "{fails}" ] ;; *) exit 0 ;; esac'
-    )
-    (machine.folder / "station.toml").touch()
-    assert booted(machine, "--offline", machine.wheels("1.0"), "--service", path=programs).returncode == 0
+    programs, fails = in_service(machine, "enable*")
     wheels = machine.wheels("2.0")
     for again in (("--service",), ()):
         fails.touch()

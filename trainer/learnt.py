@@ -37,7 +37,8 @@ def seen_of(bundle: Bundle, samples: Sequence[Sample]) -> list[Sample]:
 def not_told(*bundles: Bundle) -> str:
     """The caveat of a verdict on models of which it is not known what they learnt from; nothing if it is known."""
     unknown = " and ".join(bundle.manifest.name for bundle in bundles if learnt(bundle) is None)
-    return f"What {unknown} learnt from, the bundle does not tell: none of these pictures may be of it." * bool(unknown)
+    told = f"What {unknown} learnt from, the bundle does not tell: none of these pictures may be of it."
+    return told if unknown else ""
 
 
 def demand_unseen(bundle: Bundle, samples: Sequence[Sample]) -> None:

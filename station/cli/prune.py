@@ -71,7 +71,7 @@ def command(older_than: int, everything: bool, yes: bool, dry_run: bool, vacuum:
 
 def _whole_since(settings: Settings) -> float:
     """A file that was written or moved later may still be copied; s since 1970."""
-    return now_utc().timestamp() - settings.camera.settle_seconds - settings.camera.rescan_seconds
+    return now_utc().timestamp() - settings.camera.patience_seconds
 
 
 def _still_due(planned: Plan, store: Store, settings: Settings) -> Plan:

@@ -56,7 +56,7 @@ def examine_events(newest: Sequence[Arrival], found: FileSystem, camera: Camera,
         return Finding("events", "good", f"events rang for {rung} of the last {plural(len(newest), 'file')}")
     if found.is_shared:
         return Finding("events", "good", "no event rang, as is to be expected on such a file system")
-    soon = timedelta(seconds=camera.settle_seconds + camera.rescan_seconds) + _STILL
+    soon = timedelta(seconds=camera.patience_seconds) + _STILL
     since = datetime.fromisoformat(watched_since) if isinstance(watched_since, str) else None
     fresh = sum(
         since is not None and arrival.ingested_at - arrival.age > since and timedelta() <= arrival.age <= soon

@@ -10,7 +10,7 @@ from station.database.store import Store
 from station.ledger import Reconciliation, pruned_before, reconcile
 from station.reports.figures import Completeness, Tally
 from station.settings import Camera
-from station.watching import FolderGone, changed_at, look
+from station.watching import FolderGone, changed_at, demand_known, look
 
 
 def completeness(store: Store, camera: Camera, now: datetime, between: tuple[datetime, datetime]) -> Completeness:
@@ -41,13 +41,12 @@ def reconciled(
     folder = camera.folder.absolute()
     listing = look(folder)  # first: what the station takes in meanwhile is no gap
     audit, identity = store.audit(between), folder_identity(store)
-    if identity not in (None, listing.identity) and not listing.files:
-        raise FolderGone(folder, "is another folder, and empty; is the share mounted?")
+    demand_known(folder, listing, identity)
     return reconcile(
         listing,
         audit,
         now=now.timestamp(),
-        patience=camera.settle_seconds + camera.rescan_seconds,
+        patience=camera.patience_seconds,
         changed_at=changed_at,
         pruned_before=pruned_before(store),
     )
