@@ -378,11 +378,30 @@ def test_the_command_shows_a_line_for_each_disturbance_and_ends_well(tmp_path: P
     assert any(effect.is_too_much for effect in found.values())  # the tiny network knows colours alone
 
 
+def test_some_disturbances_alone_are_held_against_the_same_pictures_without(tmp_path: Path, bundle: Path) -> None:
+    put_discs(tmp_path / SET, 1)
+    told = (bundle, tmp_path / SET, "--stress", "--fields", 1, "--cell-diameter", 120)
+    whole, part = (evaluate(*told, *some) for some in ((), ("--disturbance", "Brightness", "--disturbance", "noise")))
+    shown = [line.lstrip("* ").partition("  ")[0] for line in part.output.splitlines()[2:-1]]
+    assert shown == [UNDISTURBED, "brightness +30 %", "brightness -30 %", "noise"]
+    assert {" ".join(line.split()) for line in part.output.splitlines()[:-1]} <= {
+        " ".join(line.split()) for line in whole.output.splitlines()
+    }
+
+
+def test_an_unknown_disturbance_is_an_error_that_names_those_there_are(tmp_path: Path, bundle: Path) -> None:
+    put_discs(tmp_path / SET, 1)
+    result = evaluate(bundle, tmp_path / SET, "--stress", "--disturbance", "fog")
+    assert result.exit_code == 1
+    assert "no disturbance 'fog'" in " ".join(result.output.split()) and "noise" in result.output
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (("--stress", "--untold"), "--stress does not go with --untold"),
         (("--stress", "--into", "run", "--against", "x.zip"), "--stress does not go with --against, --into"),
+        (("--counting", "--disturbance", "blur"), "--disturbance goes with --stress"),
     ],
 )
 def test_options_that_do_not_go_together_are_wrong_usage(bundle: Path, options: Sequence[str], sentence: str) -> None:

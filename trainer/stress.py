@@ -105,8 +105,24 @@ def as_taken(image: RGB, labels: LabelImage, cell_diameter_px: float) -> View:
     return View(image, labels, cell_diameter_px, np.ones(labels.shape, bool))
 
 
+def chosen(words: Sequence[str]) -> dict[str, Disturb]:
+    """The rows of the table whose names hold one of these words, or all without any; `UNDISTURBED` always.
+
+    Raises DataError for a word that is in no name.
+    """
+    for word in words:
+        if not any(word.lower() in name.lower() for name in DISTURBANCES):
+            raise DataError(f"there is no disturbance '{word}'; there are {', '.join(DISTURBANCES)}")
+    meant = [name for name in DISTURBANCES if not words or any(word.lower() in name.lower() for word in words)]
+    return {name: DISTURBANCES[name] for name in dict.fromkeys([UNDISTURBED, *meant])}
+
+
 def outlined(
-    samples: Iterable[Sample], diameters: Mapping[str, float], manifest: Manifest, network: Network
+    samples: Iterable[Sample],
+    diameters: Mapping[str, float],
+    manifest: Manifest,
+    network: Network,
+    disturbances: Mapping[str, Disturb] = DISTURBANCES,
 ) -> Iterator[dict[str, ImageScore]]:
     """Of each picture disturbance -> score, the scale told; `diameters`: data set -> cell diameter, px.
 
@@ -116,21 +132,31 @@ def outlined(
         image, truth = sample.read()
         view, true = as_taken(image, truth, diameters[sample.dataset]), true_count(sample, truth)
         try:
-            yield {name: _score(sample, other, true, manifest, network) for name, other in _views(view)}
+            views = _views(view, disturbances)
+            yield {name: _score(sample, other, true, manifest, network) for name, other in views}
         except ImageError as cause:
             raise DataError(f"{sample.image} {cause}") from cause
 
 
-def counted_exactly(fields: Iterable[Composite], manifest: Manifest, network: Network) -> Iterator[dict[str, bool]]:
+def counted_exactly(
+    fields: Iterable[Composite],
+    manifest: Manifest,
+    network: Network,
+    disturbances: Mapping[str, Disturb] = DISTURBANCES,
+) -> Iterator[dict[str, bool]]:
     """Of each field disturbance -> whether its cells were counted exactly, nothing told."""
     for field in fields:
-        view = as_taken(field.image, field.labels, field.cell_diameter_px)
-        yield {name: _count_untold(other, manifest, network) == field.wbc_count for name, other in _views(view)}
+        views = _views(as_taken(field.image, field.labels, field.cell_diameter_px), disturbances)
+        yield {name: _count_untold(other, manifest, network) == field.wbc_count for name, other in views}
 
 
-def effects(pictures: Sequence[Mapping[str, ImageScore]], fields: Sequence[Mapping[str, bool]]) -> dict[str, Effect]:
-    """Disturbance -> effect, from what `outlined` and `counted_exactly` gave; the undisturbed first."""
-    return {name: _effect(name, pictures, fields) for name in DISTURBANCES}
+def effects(
+    pictures: Sequence[Mapping[str, ImageScore]],
+    fields: Sequence[Mapping[str, bool]],
+    disturbances: Iterable[str] = DISTURBANCES,
+) -> dict[str, Effect]:
+    """Disturbance -> effect, from what `outlined` and `counted_exactly` gave of these; the undisturbed first."""
+    return {name: _effect(name, pictures, fields) for name in disturbances}
 
 
 def words(found: Mapping[str, Effect]) -> str:
@@ -140,8 +166,8 @@ def words(found: Mapping[str, Effect]) -> str:
     return f"More {limits} are lost under {', '.join(bad)}." if bad else f"No disturbance costs more {limits}."
 
 
-def _views(view: View) -> Iterator[tuple[str, View]]:
-    for name, disturb in DISTURBANCES.items():
+def _views(view: View, disturbances: Mapping[str, Disturb]) -> Iterator[tuple[str, View]]:
+    for name, disturb in disturbances.items():
         other = disturb(view)
         if other is not None:
             yield name, other

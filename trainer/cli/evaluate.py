@@ -24,7 +24,7 @@ from trainer.cli.context import (
     warn,
 )
 from trainer.cli.duel import Ground, end, fought, scored
-from trainer.cli.exams import EXAMS, Exam
+from trainer.cli.exams import EXAMS, Exam, stress_under
 
 if TYPE_CHECKING:
     from station.contract.bundle import Bundle
@@ -49,6 +49,13 @@ if TYPE_CHECKING:
 @click.option("--scale", is_flag=True, help="Estimate scales instead: of single pictures, and of 20 drawn by chance.")
 @click.option("--marks", is_flag=True, help="Tell instead how many wrong and right counts are marked for review.")
 @click.option(
+    "--disturbance",
+    "disturbances",
+    metavar="WORD",
+    multiple=True,
+    help="With --stress, only those with it in their name; may be repeated.",
+)
+@click.option(
     "--fields",
     type=click.IntRange(min=1),
     help="How many are composed, with --scale how many draws there are.  "
@@ -72,6 +79,7 @@ def command(
     stress: bool,
     scale: bool,
     marks: bool,
+    disturbances: tuple[str, ...],
     fields: int | None,
     seed: int,
     per_image: bool,
@@ -108,6 +116,7 @@ def command(
           --cell-diameter bccd=162 --cell-diameter zheng=75
       trainer evaluate my-model.zip my-images --counting
       trainer evaluate my-model.zip my-images --stress --fields 30
+      trainer evaluate my-model.zip my-images --stress --disturbance brightness --fields 300
       trainer evaluate my-model.zip my-images --scale
       trainer evaluate my-model.zip my-images --marks
       trainer evaluate my-model.zip my-test --against "$(station model path)"
@@ -119,7 +128,7 @@ def command(
 
     if given("role") and not splits:
         raise click.UsageError("--role chooses rows of a table: name it with --splits")
-    exam = _exam({"--counting": counting, "--stress": stress, "--scale": scale, "--marks": marks})
+    exam = _exam({"--counting": counting, "--stress": stress, "--scale": scale, "--marks": marks}, disturbances)
     folder = open_run(runs, run) if run else None
     opened = read_bundle(bundle)
     older = read_bundle(demand_named(against, "--against")) if against is not None else None
@@ -158,14 +167,18 @@ def _caveat(opened: Bundle, older: Bundle | None, samples: Sequence[Sample]) -> 
     return not_told(opened, older)
 
 
-def _exam(told: Mapping[str, bool]) -> Exam | None:
+def _exam(told: Mapping[str, bool], disturbances: Sequence[str]) -> Exam | None:
     """Which one, if any. Raises UsageError where options contradict each other."""
+    if disturbances and not told["--stress"]:
+        raise click.UsageError("--disturbance goes with --stress")
     chosen = [word for word, is_told in told.items() if is_told]
     beside = given("untold", "against", "per_image", "run") if chosen else given("fields", "seed")
     if beside and not chosen:
         raise click.UsageError(f"{', '.join(beside)} goes with {', '.join(told)}")
     if beside or len(chosen) > 1:
         raise click.UsageError(f"{chosen[0]} does not go with {', '.join([*chosen[1:], *beside])}")
+    if disturbances:
+        return stress_under(disturbances)
     return EXAMS[chosen[0]] if chosen else None
 
 

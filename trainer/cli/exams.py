@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from rich.console import Console
@@ -39,22 +40,29 @@ def count(
 
 
 def stress(
-    bundle: Bundle, samples: Sequence[Sample], diameters: Mapping[str, float], seeds: range, threads: int
+    bundle: Bundle,
+    samples: Sequence[Sample],
+    diameters: Mapping[str, float],
+    seeds: range,
+    threads: int,
+    only: Sequence[str] = (),
 ) -> None:
-    """A line per disturbance, and in the end those that cost too much."""
+    """A line per disturbance, or per one with a word of `only` in its name; in the end those that cost too much."""
     from station.engines import Setup, open_engine
     from trainer.composites import compose
     from trainer.cutouts import stock
     from trainer.display import show, stress_table
-    from trainer.stress import counted_exactly, effects, outlined, words
+    from trainer.stress import chosen, counted_exactly, effects, outlined, words
 
+    disturbances = chosen(only)
     network = open_engine(bundle, setup=Setup(threads=threads))
     cells, grounds = stock(samples, diameters)
     fields = (compose(seed, cells, grounds) for seed in seeds)
-    outlines = outlined(samples, diameters, bundle.manifest, network)
+    outlines = outlined(samples, diameters, bundle.manifest, network, disturbances)
     pictures = _tracked(outlines, len(samples), "pictures, disturbed")
-    counts = _tracked(counted_exactly(fields, bundle.manifest, network), len(seeds), "composed fields, disturbed")
-    found = effects(pictures, counts)
+    exactly = counted_exactly(fields, bundle.manifest, network, disturbances)
+    counts = _tracked(exactly, len(seeds), "composed fields, disturbed")
+    found = effects(pictures, counts, disturbances)
     show(stress_table(f"{len(pictures)} pictures, {len(counts)} composed fields", found))
     Console(markup=False, highlight=False).print(words(found), soft_wrap=True)
 
@@ -98,6 +106,11 @@ EXAMS: Final[Mapping[str, Exam]] = {
     "--scale": Exam(scale, 200),
     "--marks": Exam(marks, 300),
 }
+
+
+def stress_under(words: Sequence[str]) -> Exam:
+    """That of `--stress` with the disturbances that have one of these words in their names."""
+    return Exam(partial(stress, only=words), EXAMS["--stress"].seeds)
 
 
 def _tracked(scores: Iterable[_T], total: int, description: str) -> list[_T]:
