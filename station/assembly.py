@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
+import scipy.ndimage  # noqa: F401  (for the first picture, which shall not wait until it is loaded)
+
 from station.bell import Bell
 from station.commission import folder_identity
 from station.database.store import Store

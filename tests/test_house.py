@@ -22,6 +22,7 @@ def _modules_after(statement: str) -> set[str]:
     [
         ("import station", {"trainer", "numpy", "tensorflow", "keras"}),
         ("import station.cli", {"trainer", "numpy", "cv2", "onnxruntime", "tensorflow", "sqlalchemy", "rich"}),
+        ("import station.cli.status, station.cli.report", {"scipy", "onnxruntime", "openvino"}),
         ("import station.cli.run", {"trainer", "tensorflow", "keras", "onnx"}),
         ("import station.engines", {"onnxruntime"}),
         ("import trainer.cli", {"tensorflow", "keras", "cv2"}),

@@ -8,7 +8,6 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from station.contract.errors import ImageError
 
@@ -39,6 +38,8 @@ def boxes(cells: NDArray[np.uint8] | InstanceImage) -> Iterator[tuple[int, Box]]
 
     The boxes are (x, y, width, height), px.
     """
+    from scipy import ndimage  # half a second, for which no command need wait that looks at no pixel
+
     for number, found in enumerate(ndimage.find_objects(cells), start=1):
         if found is not None:
             rows, columns = found
