@@ -76,6 +76,7 @@ def assemble(
     `awake_or_not`: seconds that also run while the machine sleeps; by default it never does. `stays`: whether
     a plan for a GPU can be built meanwhile.
     """
+    overlaps = Overlaps(store, settings.limits.overlap_fields)
     intake = kind(
         settings.camera.folder,
         store,
@@ -90,6 +91,7 @@ def assemble(
         silent=silent,
         slide_pattern=settings.camera.slide_regex,
         deaths=Deaths(settings.database.path.with_name(f"{settings.database.path.name}-reading")),
+        moved=overlaps.compare,
         files_per_tick=LEASED,  # the network waits for the first look of a pass, and works beside all others
     )
 
@@ -98,7 +100,6 @@ def assemble(
 
     start = {} if stays else {"start": None}
     model = LiveModel(store, settings.engine, step=alive, **start)
-    overlaps = Overlaps(store, settings.limits.overlap_fields)
     disk = Disk(settings.database.path, settings.limits.min_free_bytes, free_bytes)
     clocks = Clocks(clock, awake_or_not or monotonic)
     return Station(settings, store, intake, model, overlaps, disk, clocks, worker, monotonic, notify, watcher)

@@ -81,12 +81,13 @@ class Intake:
         silent: str | None = None,
         slide_pattern: re.Pattern[str] | None = None,
         deaths: Deaths | None = None,
+        moved: Callable[[int], None] = lambda _image_id: None,
         files_per_tick: int = 32,
     ) -> None:
         """`zone`: of the camera's clock; `clock`: aware UTC; `identity` and `silent`: see `Lookout`.
 
         `slide_pattern`: searched in a path below the folder, its first group names the slide; without it, or where it
-        is not found, the sub-folder does.
+        is not found, the sub-folder does. `moved` is told the number of an image that changed its slide with its file.
         """
         self._folder, self._recorded = folder.absolute(), identity
         self._lookout = Lookout(
@@ -101,7 +102,7 @@ class Intake:
         self._settle_seconds = settle_seconds
         self._max_megapixels, self._zone = max_megapixels, zone
         self._clock, self._monotonic = clock, monotonic
-        self._files_per_tick = files_per_tick
+        self._files_per_tick, self._moved = files_per_tick, moved
         self._settling = Settling(settle_seconds)
         self._watched_since: float | None = float("-inf")  # that no watch stands, too, is to be recorded
         self._known = Known(store, monotonic)
@@ -276,6 +277,8 @@ class Intake:
         added = self._store.add_image(new, holds=holds)
         if added.kind == "new":  # any other is not analysed
             self.recent.keep(new.sha256, image)
+        if added.slide_changed:
+            self._moved(added.image_id)
         self._refusals.forget(path)
         self._remember(path, new.stamp, "queued")
         return Outcome(path, "taken", "" if added.kind == "new" else added.kind)

@@ -30,8 +30,16 @@ class Overlaps:
         if self.most == 0:
             return None
         found = fingerprint(image)
-        copy, own = SmallCopy(found.step, found.jpeg), trace(found)
-        around = self.store.neighbours(image_id, self.most)
+        return self._compared(image_id, SmallCopy(found.step, found.jpeg))
+
+    def compare(self, image_id: int) -> None:
+        """Hold a counted picture that changed its slide against the fields there, by what was kept of it."""
+        copy = self.store.small_copies([image_id]).get(image_id) if self.most else None
+        if copy is not None:
+            self.store.add_overlaps(image_id, self._compared(image_id, copy))
+
+    def _compared(self, image_id: int, copy: SmallCopy) -> Registered:
+        own, around = trace(Fingerprint(copy.jpeg, copy.step)), self.store.neighbours(image_id, self.most)
         known = self._known(around)
         pairs = tuple(_pairs(image_id, own, around, known))
         self._keep(known | {image_id: own})

@@ -181,6 +181,32 @@ def test_a_picture_that_is_moved_to_another_slide_takes_no_cells_from_either(ben
     assert overlapping(bench) == {("b", "a")} and flagged(bench) == {"b"}
 
 
+def test_a_picture_that_is_moved_to_another_slide_is_held_against_the_fields_there(bench: Bench) -> None:
+    for minute, name in ((0, "a"), (2, "c")):
+        take(bench, name, minute)
+    misfiled = take(bench, "b", 1, slide="S-2")
+    bench.run()
+    assert overlapping(bench) == {("c", "a")}
+    misfiled.rename(bench.folder / "S-1" / "b.bmp")
+    bench.restart()  # nothing is remembered but what the database holds
+    bench.run()
+    assert overlapping(bench) == {("b", "a"), ("c", "a"), ("c", "b")} and flagged(bench) == {"b", "c"}
+    twice = seen_before(bench, "b", "a") + seen_before(bench, "c", "a", "b")
+    assert summary(bench).wbc_count_distinct == summary(bench).wbc_count - twice
+
+
+def test_a_picture_that_is_moved_before_it_is_counted_is_compared_once(bench: Bench) -> None:
+    take(bench, "a", 0)
+    misfiled = take(bench, "b", 1, slide="S-2")
+    for _ in range(2):
+        bench.bell.seconds += 5
+        bench.station.intake.tick()
+    assert bench.store.counts_by_status()["queued"] == 2
+    misfiled.rename(bench.folder / "S-1" / "b.bmp")
+    bench.run()
+    assert overlapping(bench) == {("b", "a")}
+
+
 @pytest.mark.parametrize("order", ["bca", "cab", "cba"])
 def test_the_order_of_arrival_changes_nothing(bench: Bench, order: str) -> None:
     """Captured a, b, c; a field that comes late is held against the later ones too."""

@@ -64,7 +64,7 @@ def _insert(session: Session, new: NewImage, now: datetime) -> int:
 def _join(session: Session, new: NewImage, now: datetime, holds: Holds) -> Added:
     """A picture whose name or content was there before."""
     file = session.get(File, new.path)
-    placeholder, former = _placeholder(file), _former(session, file, new.stamp)
+    placeholder, former, slide_changed = _placeholder(file), _former(session, file, new.stamp), False
     row = session.scalar(select(Image).where(Image.sha256 == new.sha256))
     if row is not None and placeholder is not None:
         _replace(session, placeholder, row)
@@ -83,11 +83,12 @@ def _join(session: Session, new: NewImage, now: datetime, holds: Holds) -> Added
     else:
         kind = "known" if _has_path(session, row, new.path) else "duplicate"
         if _was_moved(session, row, new, holds):
-            row.path, row.slide, kind = new.path, new.slide, "moved"
+            slide_changed, kind = row.slide != new.slide, "moved"
+            row.path, row.slide = new.path, new.slide
     file = file or File(path=new.path, rung=False)
     file.rung, file.former_id = file.rung or new.rung, None
     _link(session, row, file, new.stamp, now)
-    return Added(kind, row.id)
+    return Added(kind, row.id, slide_changed)
 
 
 def note_not_a_picture(

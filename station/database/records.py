@@ -75,11 +75,12 @@ AddedKind: TypeAlias = Literal["new", "known", "duplicate", "moved"]
 class Added:
     """`new`: queued. `known`: this path held it before. `duplicate`: another name for a picture that is known.
 
-    `moved`: its file has another name now.
+    `moved`: its file has another name now, perhaps on another slide.
     """
 
     kind: AddedKind
     image_id: int
+    slide_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

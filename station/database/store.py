@@ -23,7 +23,7 @@ from station.database import (
 from station.database.arrivals import Arrivals
 from station.database.connection import in_words, open_engine
 from station.database.daily import Field
-from station.database.overlap_records import Neighbours, SmallCopy
+from station.database.overlap_records import Neighbours, Registered, SmallCopy
 from station.database.records import (
     Added,
     AnalysisRecord,
@@ -145,6 +145,11 @@ class Store(Reviews):
         """By what these images are recognised, where that is kept."""
         with self._reading() as session:
             return overlaps.small_copies(session, image_ids)
+
+    def add_overlaps(self, image_id: int, registered: Registered) -> None:
+        """What a counted image has in common with others; what is known stays."""
+        with self._writing() as session:
+            overlaps.save(session, image_id, registered)
 
     def counted_between(self, start: datetime, end: datetime, slide: str | None = None) -> Sequence[Counted]:
         """Counted pictures captured in start <= t < end, perhaps of one slide, with what their newest analysis is."""
