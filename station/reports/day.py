@@ -161,8 +161,8 @@ def _start_of(period: str, local: datetime) -> datetime:
 
 
 def _point(start: datetime, values: Sequence[float], usual: Spread | None) -> Point:
-    low, high = limits(usual.mean, usual.sd, len(values)) if usual else (None, None)
-    return Point(start, len(values), sum(values) / len(values), low, high)
+    between = limits(usual.mean, usual.sd, usual.count, len(values)) if usual else None
+    return Point(start, len(values), sum(values) / len(values), *(between or (None, None)))
 
 
 # Over all

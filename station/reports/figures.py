@@ -49,7 +49,7 @@ class Point:
 
     @property
     def compared(self) -> bool:
-        """Whether there are limits: the baseline knows the quantity, and its model counted all pictures."""
+        """Whether there are limits: the baseline knows how the quantity varies, and its model counted all pictures."""
         return self.low is not None
 
     @property
@@ -134,7 +134,7 @@ class Detail:
     waiting: int
     quarantined: tuple[Tally, ...]  # by reason
     for_review: Share  # of the counted pictures
-    cut_by_border: Share  # of the cells found automatically
+    cut_by_border: Share  # of the cells that count
     flags: tuple[Tally, ...]
     dots: tuple[Dot, ...]
     period: str  # "hour" or "day"

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 _Z = 1.959964  # two-sided, 95 %
-SIGMAS = 3.0  # of a control chart
+_OUTSIDE = 0.0027  # of the points while nothing has changed: what lies beyond 3 sigma of a normal distribution
+_ROUNDING = 1e-9  # values that differ by no more are equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,17 @@ def share(part: int, of: int) -> Share:
     return Share(part, of, p, max(0.0, middle - reach), min(1.0, middle + reach))
 
 
-def limits(mean: float, sd: float, count: int) -> tuple[float, float]:
-    """Between these the mean of `count` values should lie while nothing has changed: mean +- 3 sd / sqrt(count).
+def limits(mean: float, sd: float, known: int, count: int) -> tuple[float, float] | None:
+    """Between these the mean of `count` values should lie while nothing has changed since `known` values were taken.
 
-    Shewhart's control chart for averages with subgroups of unequal size: D. C. Montgomery, Introduction to Statistical
-    Quality Control, chapter 6; NIST/SEMATECH e-Handbook of Statistical Methods, 6.3.2.
+    mean +- t sd sqrt(1 / count + 1 / known), t of Student's distribution with known - 1 degrees of freedom, outside of
+    which are 0.27 %: Shewhart's 3 sigma, for a mean and a deviation that are estimates themselves. None where the
+    deviation is not known, or nothing deviated. The interval for a future mean of G. J. Hahn, Factors for calculating
+    two-sided prediction intervals for samples from a normal distribution, JASA 64 (1969) 878-888.
     """
-    reach = SIGMAS * sd / math.sqrt(count)
+    from scipy.special import stdtrit  # of all SciPy
+
+    if known < 2 or sd <= _ROUNDING * max(1.0, abs(mean)):
+        return None
+    reach = float(stdtrit(known - 1, 1 - _OUTSIDE / 2)) * sd * math.sqrt(1 / count + 1 / known)
     return mean - reach, mean + reach
