@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -12,11 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 from networks import DIAMETER_PX, disc_labels, discs, tiny_bundle, tiny_onnx
 from numpy.typing import NDArray
+from scipy import stats
 from unets import record_of
 
 from station.contract.bundle import write_bundle
 from trainer.cli import main
-from trainer.duel import DuelError, Verdict, bounds, duel, words
+from trainer.duel import CHANCE, DuelError, Verdict, bounds, chance_of, duel, words
 from trainer.evaluate import ImageScore, region_score
 from trainer.runs import RunFolder
 
@@ -141,6 +143,26 @@ def test_counts_are_judged_by_the_pictures_that_changed() -> None:
     assert worse.losses == ("its counts are worse, which chance alone does in 3.1% of such tests",)
     one_slide = fought(OLD, pictures(lost, miscounted=5), {i: "slide" if i < 5 else str(i) for i in range(45)})
     assert one_slide.counts.chance == 0.5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_chance_of_a_loss_of_counts_is_that_of_all_ways_in_which_groups_may_fall(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gains = rng.integers(-4, 5, rng.integers(1, 10))
+    ways = [np.dot(signs, gains) <= gains.sum() for signs in product((-1, 1), repeat=len(gains))]
+    assert chance_of(gains) == pytest.approx(np.mean(ways))
+
+
+def test_with_one_picture_a_group_it_is_mcnemars_exact_test() -> None:
+    gains = np.array([-1] * 9 + [1] * 3 + [0] * 30)
+    assert chance_of(gains) == pytest.approx(stats.binomtest(9, 12, alternative="greater").pvalue)
+    assert chance_of(np.zeros(40, int)) == 1.0
+
+
+def test_a_model_that_counts_more_pictures_is_never_called_worse_for_its_counts() -> None:
+    """Forty pictures of one slide won, fifteen of as many others lost."""
+    assert chance_of(np.array([40] + [-1] * 15)) >= 0.5
+    assert chance_of(np.array([-40] + [1] * 15)) > CHANCE  # nor for one slide that went wrong
 
 
 def test_the_order_of_the_pictures_is_nothing() -> None:

@@ -36,7 +36,7 @@ class FieldScore:
 
     true: int
     counted: int
-    matched: int  # with an IoU of at least 0.5
+    matched: int  # with an IoU above 0.5
     iou: float  # summed over the matched, each 0.5..1
     touching: int  # pairs that touch
     merged: int  # of these, found as one
