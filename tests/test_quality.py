@@ -244,13 +244,15 @@ def test_limits_mark_most_of_the_wrong_counts_and_few_of_the_right() -> None:
     assert unclear >= 0.04  # else 8 of 102 right ones were marked
 
 
-def test_too_few_wrong_counts_leave_the_limits_as_strict_as_they_may_be() -> None:
+@pytest.mark.parametrize("fields", [12, 18, 25, 93, 200])
+def test_too_few_wrong_counts_leave_the_limits_as_strict_as_they_may_be(fields: int) -> None:
     """One wrong count, marked by any limit, says nothing of the next one."""
-    right = [(False, number / 5000, 0.8 + number / 1000) for number in range(200)]
+    right = [(False, number / 5000, 0.8 + number / 1000) for number in range(fields)]
     for few in ([], [(True, 0.2, 0.5)]):
         unclear, confidence = limits(doubts(*right, *few))
-        assert marked(doubts(*right), unclear, confidence) == (pytest.approx(0.07), 0.0)
-        assert marked(doubts(*right), unclear, 0.0)[0] == pytest.approx(0.035)
+        falsely, rightly = marked(doubts(*right), unclear, confidence)
+        assert 0.07 - 2.01 / fields < falsely <= 0.07 and rightly == 0.0
+        assert marked(doubts(*right), unclear, 0.0)[0] <= 0.035
 
 
 def test_too_few_pictures_tell_no_stain() -> None:

@@ -92,8 +92,10 @@ def limits(doubted: Sequence[Doubt]) -> tuple[float, float]:
     """
     right = [one for one in doubted if not one.wrong]
     if len(doubted) - len(right) < ENOUGH_WRONG and right:
-        unclear = _quantile([one.unclear for one in right], 1 - _MOST_RIGHT_MARKED / 2)
-        return _rounded(unclear), _rounded(_quantile([one.confidence for one in right], _MOST_RIGHT_MARKED / 2))
+        share = _MOST_RIGHT_MARKED / 2
+        unclear = np.quantile([one.unclear for one in right], 1 - share, method="higher")  # which marks no more
+        confidence = np.quantile([one.confidence for one in right], share, method="lower")
+        return _rounded(float(unclear)), _rounded(float(confidence))
     fitting = []
     for unclear, confidence in product(_UNCLEAR, _CONFIDENCE):
         falsely, rightly = marked(doubted, unclear, confidence)

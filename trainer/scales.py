@@ -35,7 +35,7 @@ class ScaleScore:
     unknown: float  # share of pictures that tell no scale
     median_px: float  # of all whole cells, by the masks
     errors: tuple[float, ...]  # of single pictures against their own cells, at QUANTILES
-    near: float  # share of single pictures within NEAR of their own cells
+    near: float  # share within NEAR of their own cells, of the single pictures that tell a scale and show a whole cell
     drawn: float  # share of draws within NEAR of the set's median
     drawn_by_masks: float  # the same where each picture tells the true median of its own cells
 
