@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from station.calibration import scale_of, settled_diameter
@@ -35,12 +36,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Recount:
-    """A picture that was analysed again. `now` is None, with the reason, where it could not be: the old count stays."""
+    """A picture that was analysed again, with the cells that both analyses found.
+
+    `now` is None, with the reason, where it could not be: the old count stays. `kept`: it stays in any case, for a
+    person looked at the picture.
+    """
 
     image_id: int
     path: str
     before: int
     now: int | None
+    kept: bool
     reason: str = ""
 
 
@@ -95,11 +101,12 @@ def _present(paths: Sequence[str]) -> Path:
 
 
 def _kept(store: Store, one: Counted, outcome: Result | Failure, model: Loaded, settings: Settings) -> Recount:
+    told = partial(Recount, one.image_id, one.path, one.wbc_count, kept=one.looked_at)
     if isinstance(outcome, Failure):
-        return Recount(one.image_id, one.path, one.wbc_count, None, outcome.reason)
+        return told(None, reason=outcome.reason)
     if outcome.sha256 != one.sha256:
-        return Recount(one.image_id, one.path, one.wbc_count, None, "its file holds another picture now")
+        return told(None, reason="its file holds another picture now")
     lease = Lease(one.image_id, (one.path,), one.sha256, 1, one.clock_differs)
     if not store.add_analysis(record_of(lease, outcome, model, settings)):
-        return Recount(one.image_id, one.path, one.wbc_count, None, "was removed, or analysed, meanwhile")
-    return Recount(one.image_id, one.path, one.wbc_count, outcome.analysis.wbc_count)
+        return told(None, reason="was removed, or analysed, meanwhile")
+    return told(outcome.analysis.wbc_count)

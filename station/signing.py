@@ -158,8 +158,18 @@ def _signed(line: ReviewLine) -> SignedImage:
 
 
 def _alike(now: SignedImage, then: SignedImage | None) -> SignedImage:
-    """Without its analysis where a signature of before these were kept knows none."""
-    return replace(now, analysis_id=None) if then is not None and then.analysis_id is None else now
+    """Without its analysis where a signature of before these were kept knows none.
+
+    Of a picture that a person looked at older signatures hold what the newest analysis found, which counted nothing.
+    """
+    if then is None:
+        return now
+    both = None not in (now.wbc_count_reviewed, then.wbc_count_reviewed)
+    return replace(
+        now,
+        analysis_id=None if then.analysis_id is None else now.analysis_id,
+        wbc_count=then.wbc_count if both else now.wbc_count,
+    )
 
 
 def _now(line: ReviewLine) -> int:

@@ -84,7 +84,7 @@ import sqlalchemy as sa
 from alembic import op
 revision, down_revision, branch_labels, depends_on = "{NEXT}", "{NOW}", None, None
 def upgrade():
-    for view in ("cell_results", "image_results", "newest_analyses"):
+    for view in ("cell_results", "image_results", "counting_analyses", "newest_analyses"):
         op.execute("DROP VIEW " + view)
     op.add_column("images", sa.Column("more", sa.Text))
     with op.batch_alter_table("analyses") as table:

@@ -96,7 +96,7 @@ def test_the_new_result_counts_and_the_old_one_stays(room: Room) -> None:
     room.install(strict())
     told = room.call()
     assert told.exit_code == 0, told.output
-    assert told.output == "3 pictures analysed again by strict: 5 -> 3 white cells, another count in 2\n"
+    assert told.output == "3 pictures analysed again by strict: 5 -> 3 white cells found, another number in 2\n"
     assert room.told() == [(1, None, "strict"), (1, None, "strict"), (1, None, "strict")]
     assert room.analyses()[:3] == before and len(room.analyses()) == 6
     assert [room.store.masks(number) for number in (1, 2, 3)] == masks
@@ -165,15 +165,19 @@ def test_a_corrected_picture_keeps_its_corrected_count(room: Room) -> None:
     correct(room.store, 1, RemoveCell(1), "Ada")
     expected = masks_of(state_of(room.store, 1))
     room.install(strict())
-    assert room.call().exit_code == 0
-    assert room.told()[0] == (1, 1, "strict")
+    again = room.call()
+    assert again.exit_code == 0 and again.output.endswith("\n1 picture of these keeps the count that a person gave\n")
+    assert room.told()[0] == (2, 1, "tiny")  # and not what strict found: 1
     state = state_of(room.store, 1)
+    counts = [(line.wbc_count, line.model) for line in room.store.review_lines(Slide("S-A"))]
+    assert counts == [(2, "tiny")] and len(room.store.history(1).analyses) == 2  # type: ignore[union-attr]
     day = summarise(room.store, START.date(), START.date(), ZoneInfo("UTC"))
     assert [line.model for line in day.images] == ["tiny", "strict", "strict"]  # whose cells count
     assert [line.model for line in room.store.review_lines(Slide("S-A"))] == ["tiny"]
     assert state.changed and all((a == b).all() for a, b in zip(masks_of(state), expected, strict=True))
     correct(room.store, 1, Withdraw(), "Ada")
     assert state_of(room.store, 1).wbc_count == 1 and not state_of(room.store, 1).changed
+    assert room.told()[0] == (1, None, "strict")
 
 
 class FailsAtTheSecond:
@@ -251,7 +255,9 @@ def test_a_picture_that_was_moved_is_found(room: Room) -> None:
 
 def test_pruned_masks_are_made_anew(room: Room) -> None:
     room.store.remove_masks([1, 2], START + timedelta(days=1))
-    assert room.call().output.startswith("2 pictures analysed again by tiny: 3 -> 3 white cells, another count in 0")
+    assert room.call().output.startswith(
+        "2 pictures analysed again by tiny: 3 -> 3 white cells found, another number in 0"
+    )
     assert masks_of(state_of(room.store, 1))[0].any()
     assert room.call().output.endswith("3 pictures counted by it already\n")
 

@@ -343,11 +343,11 @@ def test_a_new_analysis_leaves_the_persons_result_and_asks_for_a_look_where_it_i
     first = room.say(AWAY).state
     room.analyse_again(flags=(REVIEW,))
     now = room.state()
-    assert room.counts() == (2, 4)  # `stores.analysis` has two cells
+    assert room.counts() == (3, 4)  # what the corrected analysis found; `stores.analysis`, the newest, has two cells
     assert (now.cells, now.analysis_id, now.seen_analysis_id, now.marked) == (first.cells, 1, 2, True)
     assert room.sources()[-1] == (4, "added")
     room.say(Accept())
-    assert not room.state().marked and room.counts() == (2, 4)
+    assert not room.state().marked and room.counts() == (3, 4)
     for _ in range(2):
         room.say(Withdraw())
     assert room.counts() == (2, None) and room.state().analysis_id == 2 and room.state().marked
@@ -565,7 +565,7 @@ def test_explain_lists_the_cells_that_count_since_a_correction(room: Reviewing) 
     assert json.loads(room.call("explain", 1, "--json").stdout)["corrected"] is None
     assert room.call("correct", 1, "--split", 3, "195,110", "206,110").exit_code == 0
     assert room.call("correct", 1, "--remove", 2).exit_code == 0
-    told = room.call("explain", 1).stdout.partition("counts by correction 2: 3 cells, ")[2].splitlines()[1:]
+    told = room.call("explain", 1).stdout.partition(" by starter 1: 3 cells, ")[2].splitlines()[1:]
     assert [(line.split()[1], line.rpartition(", ")[2]) for line in told] == [
         ("1", "as found"),
         ("3", "changed by hand"),
@@ -574,7 +574,7 @@ def test_explain_lists_the_cells_that_count_since_a_correction(room: Reviewing) 
     counted = json.loads(room.call("explain", 1, "--json").stdout)["corrected"]
     assert (counted["correction"], counted["wbc_count"], len(counted["cells"])) == (2, 3, 3)
     room.call("correct", 1, "--reject")
-    assert "counts by correction 3: rejected, none of its cells counts\n  cell 1 at" in room.call("explain", 1).stdout
+    assert ": rejected, none of its cells counts\n  cell 1 at" in room.call("explain", 1).stdout
     for _ in range(3):
         room.call("correct", 1, "--withdraw")
     assert "counts by" not in room.call("explain", 1).stdout

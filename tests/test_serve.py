@@ -134,6 +134,27 @@ def test_pages_follow_each_other_both_ways(day: Day, at: Served, monkeypatch: py
         assert tiles(page) == expected
 
 
+def test_beside_a_count_stands_the_model_that_it_is_of_and_not_a_newer_one(tmp_path: Path) -> None:
+    day = Day(tmp_path)
+    image_id = day.picture(THREE, MORNING, slide="S-again", flags=("dark",))
+    base = day.store.history(image_id).analyses[0]  # type: ignore[union-attr]
+    with served(day) as at:
+        at.correct(image_id, "remove", seen=0, who="Ada", cell_id=1)
+        newer = {"model": "tiny", "engine": "onnxruntime float32", "flags": ("odd-size",), "cell_diameter_px": 60.0}
+        masks = zip(("labels_png", "cells_png"), day.store.masks(base.analysis_id) or (), strict=True)
+        again = analysis(image_id, settings_sha256="other", model_sha256="m" * 64, **newer, **dict(masks))
+        day.store.save_analysis(again)
+        page = at.ask(f"/images/{image_id}").text
+        assert f"<dd>{base.model} on {base.engine}</dd>" in page and "found automatically: 3" in page
+        assert "<dd>tiny on onnxruntime float32 found 2 white cells; what a person looked at goes on counting" in page
+        assert tiles(at.ask("/?slide=S-again&flag=dark").text) == [image_id]
+        assert tiles(at.ask("/?slide=S-again&flag=odd-size").text) == []
+        at.correct(image_id, "withdraw", seen=1, who="Ada")
+        page = at.ask(f"/images/{image_id}").text
+        assert "<dd>tiny on onnxruntime float32</dd>" in page and "goes on counting" not in page
+    day.store.close()
+
+
 def test_the_image_page_shows_cells_history_and_the_way_to_its_neighbours(day: Day, at: Served) -> None:
     images = [day.picture(THREE, MORNING, slide="S-walk") for _ in range(3)]
     at.correct(images[1], "remove", why="a smudge", cell_id=2)

@@ -46,9 +46,9 @@ def command(image: str, config: Path | None, as_json: bool) -> None:
       station explain 3fa9c1
     """
     settings = settings_of(config)
-    with reading(settings) as store:
-        history, pruned = find(image, store, settings.camera.folder), pruned_before(store)
-        now = store.reviewed(history.image_id) if history.corrections else None
+    with reading(settings) as store, store.at_one_moment() as still:
+        history, pruned = find(image, still, settings.camera.folder), pruned_before(still)
+        now = still.reviewed(history.image_id) if history.corrections else None
     if as_json:
         click.echo(json.dumps(_as_json(history, now, pruned)))
         return
@@ -97,7 +97,8 @@ def _lines(history: History, now: Reviewed | None, pruned: datetime | None) -> I
         yield from _analysis(analysis, masks_state(analysis, pruned))
     yield from map(_correction, history.corrections)
     if now is not None and now.by_a_person:
-        yield from _counts_now(now)
+        base = next(one for one in history.analyses if one.analysis_id == now.analysis_id)
+        yield from _counts_now(now, base)
     yield from map(_overlap, history.overlaps)
 
 
@@ -140,11 +141,11 @@ def _correction(one: StoredCorrection) -> str:
     return f"correction {one.number}, {_moment(one.made_at)}: {said}; {one.wbc_count} cells since"
 
 
-def _counts_now(now: Reviewed) -> Iterator[str]:
+def _counts_now(now: Reviewed, base: StoredAnalysis) -> Iterator[str]:
     counts = "rejected, none of its cells counts"
     if not now.rejected:
         counts = f"{plural(now.wbc_count, 'cell')}, {now.wbc_count_inside} inside"
-    yield f"counts by correction {now.stands}: {counts}"
+    yield f"counts by correction {now.stands} of the analysis of {_moment(base.created_at)} by {base.model}: {counts}"
     yield from (f"{_cell(cell)}, {_drawn(cell)}" for cell in now.cells)
 
 

@@ -64,10 +64,15 @@ def command(first: datetime, last: datetime, slide: str | None, config: Path | N
 def _tell(planned: Plan, outcomes: Sequence[Recount]) -> None:
     again = [one for one in outcomes if one.now is not None]
     before, now = sum(one.before for one in again), sum(one.now or 0 for one in again)
+    other = sum(one.before != one.now for one in again)
     click.echo(
         printable(f"{plural(len(again), 'picture')} analysed again by {planned.model.name}: ")
-        + f"{before} -> {plural(now, 'white cell')}, another count in {sum(one.before != one.now for one in again)}"
+        + f"{before} -> {plural(now, 'white cell')} found, another number in {other}"
     )
+    if kept := sum(one.kept for one in again):
+        click.echo(
+            f"{plural(kept, 'picture')} of these {'keeps' if kept == 1 else 'keep'} the count that a person gave"
+        )
     if planned.done:
         click.echo(f"{plural(planned.done, 'picture')} counted by it already")
     for one in outcomes:

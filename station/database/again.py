@@ -10,6 +10,7 @@ from sqlalchemy import Column, MetaData, Table, func, select
 from sqlalchemy.orm import Session
 
 from station.database import queue
+from station.database.corrections import by_a_person
 from station.database.records import AnalysisRecord, Counted
 from station.database.tables import Analysis, Image, MaskRow
 
@@ -26,7 +27,7 @@ def counted(session: Session, start: datetime, end: datetime, slide: str | None)
         select(Image.id.label("image_id"), Image.path, Image.sha256, Image.clock_differs)
         .add_columns(_newest.c.model_sha256, _newest.c.settings_sha256)
         .add_columns(*(_newest.c[name] for name in _SCALE), _newest.c.wbc_count)
-        .add_columns(MaskRow.analysis_id.is_not(None).label("has_masks"))
+        .add_columns(MaskRow.analysis_id.is_not(None).label("has_masks"), by_a_person.label("looked_at"))
         .join(_newest, _newest.c.image_id == Image.id)
         .outerjoin(MaskRow, MaskRow.analysis_id == _newest.c.id)
         .where(asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable, Set
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -38,13 +38,16 @@ from station.database.tables import (
 FLAG = "flag"  # the kind of correction by which a person asks for another look
 DOUBTS = frozenset({REVIEW})  # flags of an analysis at which a person should look
 
-newest_analyses = Table(
-    "newest_analyses",
+newest_analyses = Table("newest_analyses", MetaData(), Column("id"), Column("image_id"), Column("flags", JSON()))
+_COUNTING = ("model", "model_sha256", "engine", "wbc_count", "cell_diameter_px")
+# Those on which the counts rest: of an image that a person looked at the one that was looked at, else the newest.
+counting_analyses = Table(
+    "counting_analyses",
     MetaData(),
-    *(Column(name) for name in ("id", "image_id", "model", "model_sha256", "wbc_count")),
+    *(Column(name) for name in ("image_id", *_COUNTING)),
     Column("flags", JSON()),
 )
-latest, standing, corrected = aliased(CorrectionRow), aliased(CorrectionRow), aliased(Analysis)
+latest, standing = aliased(CorrectionRow), aliased(CorrectionRow)
 reviews = Table("reviews", MetaData(), Column("image_id"), Column("rejected"))
 # What is only marked for a second look counts as the newest analysis found it.
 by_a_person = exists().where(reviews.c.image_id == Image.id)
@@ -87,7 +90,7 @@ def listed(session: Session, image_id: int) -> tuple[StoredCorrection, ...]:
     return tuple(map(_stored, rows))
 
 
-def lines(session: Session, scope: Scope, doubts: Collection[str] = DOUBTS) -> tuple[ReviewLine, ...]:
+def lines(session: Session, scope: Scope, doubts: Set[str] = DOUBTS) -> tuple[ReviewLine, ...]:
     """The images of a slide or a time with what they count, in the order of their capture."""
     if isinstance(scope, Slide):
         inside: ColumnElement[bool] = Image.slide == scope.name
@@ -98,9 +101,7 @@ def lines(session: Session, scope: Scope, doubts: Collection[str] = DOUBTS) -> t
     return tuple(sorted(found, key=lambda line: (line.captured_at, line.image_id)))
 
 
-def reviewed(
-    session: Session, image_id: int, at: int | None = None, doubts: Collection[str] = DOUBTS
-) -> Reviewed | None:
+def reviewed(session: Session, image_id: int, at: int | None = None, doubts: Set[str] = DOUBTS) -> Reviewed | None:
     """An image as it counts now, or as it was after its correction `at` (0: the newest automatic result).
 
     None where there is no such image, or no analysis of it.
@@ -119,7 +120,7 @@ def reviewed(
         stands=row.stands or 0,
         analysis_id=base.id,
         seen_analysis_id=row.analysis_id,
-        flags=line.flags,
+        flags=_flags(base.flags, row.overlapping),
         marked=line.marked,
         by_a_person=found is not None,
         changed=found is not None and found.changed,
@@ -135,38 +136,34 @@ def reviewed(
 
 
 def looked_at() -> Select[Any]:
-    """Every image with its newest analysis, its newest correction, and the one that is in force."""
+    """Every image with the analysis that counts and the newest one, its newest correction, and that in force."""
     number = select(func.max(CorrectionRow.number)).where(CorrectionRow.image_id == Image.id).scalar_subquery()
     image = (Image.id.label("image_id"), Image.path, Image.slide, Image.captured_at, Image.status, Image.reason)
-    automatic = (newest_analyses.c[name] for name in ("flags", "model", "model_sha256", "wbc_count"))
+    counting = (counting_analyses.c[name] for name in ("flags", *_COUNTING))
     overlapping = exists().select_from(overlap_results).where(overlap_results.c.image_id == Image.id)
     return (
-        select(*image, *automatic, newest_analyses.c.id.label("analysis_id"))
+        select(*image, *counting)
+        .add_columns(newest_analyses.c.id.label("analysis_id"), newest_analyses.c.flags.label("newest_flags"))
         .add_columns(latest.number, latest.stands, latest.changed, latest.rejected, by_a_person.label("by_a_person"))
         .add_columns(latest.wbc_count.label("corrected"), latest.wbc_count_inside.label("corrected_inside"))
         .add_columns(standing.seen_analysis_id.label("looked_at"), standing.kind.label("standing_kind"))
-        .add_columns(overlapping.label("overlapping"), corrected.engine, corrected.cell_diameter_px)
-        .add_columns(corrected.model.label("corrected_model"), corrected.model_sha256.label("corrected_sha256"))
+        .add_columns(overlapping.label("overlapping"))
         .outerjoin(newest_analyses, newest_analyses.c.image_id == Image.id)
+        .outerjoin(counting_analyses, counting_analyses.c.image_id == Image.id)
         .outerjoin(latest, (latest.image_id == Image.id) & (latest.number == number))
         .outerjoin(standing, (standing.image_id == Image.id) & (standing.number == latest.stands))
-        .outerjoin(corrected, (corrected.id == latest.analysis_id) & by_a_person)
         .where(of_its_own)
     )
 
 
-def to_line(row: dict[str, Any], doubts: Collection[str]) -> ReviewLine:
-    flags = (*(row["flags"] or ()), *([OVERLAPS] if row["overlapping"] else ()))
+def to_line(row: dict[str, Any], doubts: Set[str]) -> ReviewLine:
     copied = ("image_id", "path", "slide", "captured_at", "status", "reason")
-    analysed = ("analysis_id", "wbc_count", "engine", "cell_diameter_px")
     unseen = row["looked_at"] is None or row["looked_at"] != row["analysis_id"]
     rejected = bool(row["by_a_person"] and row["rejected"])
-    doubtful = not rejected and not set(flags).isdisjoint(doubts)  # what a newer analysis doubts counts nothing
+    doubtful = not rejected and not doubts.isdisjoint(row["newest_flags"] or ())  # what it doubts counts nothing
     return ReviewLine(
-        **{name: row[name] for name in (*copied, *analysed)},
-        model=row["corrected_model"] or row["model"],
-        model_sha256=row["corrected_sha256"] or row["model_sha256"],
-        flags=flags,
+        **{name: row[name] for name in (*copied, "analysis_id", *_COUNTING)},
+        flags=_flags(row["flags"], row["overlapping"]),
         wbc_count_reviewed=row["corrected"] if row["by_a_person"] else None,
         wbc_count_inside_reviewed=row["corrected_inside"] if row["by_a_person"] else None,
         number=row["number"] or 0,
@@ -175,6 +172,10 @@ def to_line(row: dict[str, Any], doubts: Collection[str]) -> ReviewLine:
         flagged=row["standing_kind"] == FLAG,
         marked=row["standing_kind"] == FLAG or (unseen and doubtful),
     )
+
+
+def _flags(of_analysis: Iterable[str] | None, overlapping: bool) -> tuple[str, ...]:
+    return (*(of_analysis or ()), *([OVERLAPS] if overlapping else ()))
 
 
 def _correction(session: Session, image_id: int, number: int) -> CorrectionRow | None:

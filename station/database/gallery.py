@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, exists, func, select
+from sqlalchemy import ColumnElement, Select, Table, case, exists, func, select
 from sqlalchemy.orm import Session, load_only
 
 from station.contract.flags import OVERLAPS
@@ -15,6 +15,7 @@ from station.database.corrections import (
     DOUBTS,
     FLAG,
     by_a_person,
+    counting_analyses,
     latest,
     looked_at,
     newest_analyses,
@@ -108,11 +109,12 @@ def _sifted(sieve: Sieve) -> Select[Any]:
         query = query.where(Image.captured_at >= sieve.within.start, Image.captured_at < sieve.within.end)
     if sieve.flag is not None:
         overlapping = exists().select_from(overlap_results).where(overlap_results.c.image_id == Image.id)
-        query = query.where(overlapping if sieve.flag == OVERLAPS else _has([sieve.flag]))
+        query = query.where(overlapping if sieve.flag == OVERLAPS else _has([sieve.flag], counting_analyses))
     if sieve.marked:
         unseen = standing.seen_analysis_id.is_distinct_from(newest_analyses.c.id)
         counts = latest.rejected.is_not(True) | (latest.stands == 0)
-        query = query.where((standing.kind == FLAG) | (_has(DOUBTS) & unseen & func.coalesce(counts, True)))
+        doubted = _has(DOUBTS, newest_analyses) & unseen & func.coalesce(counts, True)
+        query = query.where((standing.kind == FLAG) | doubted)
     if sieve.below is not None:
         query = query.where(_least() < sieve.below)
     return query
@@ -126,6 +128,6 @@ def _least() -> ColumnElement[float | None]:
     return case((by_a_person, now), else_=found.scalar_subquery())
 
 
-def _has(wanted: Collection[str]) -> ColumnElement[bool]:
-    flag = func.json_each(newest_analyses.c.flags).table_valued("value")
+def _has(wanted: Collection[str], analyses: Table) -> ColumnElement[bool]:
+    flag = func.json_each(analyses.c.flags).table_valued("value")
     return exists().select_from(flag).where(flag.c.value.in_(list(wanted)))

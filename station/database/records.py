@@ -151,6 +151,7 @@ class Counted:
     cell_diameter_source: str
     wbc_count: int
     has_masks: bool
+    looked_at: bool  # by a person, so that no newer analysis changes what it counts
 
 
 @dataclass(frozen=True, slots=True)

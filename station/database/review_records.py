@@ -119,11 +119,15 @@ class ReviewLine:
     captured_at: datetime
     status: str
     reason: str | None
+    # What the analysis on which its count rests came to: of an image that a person looked at the one that was looked
+    # at, else the newest. None: there is no analysis.
     flags: tuple[str, ...]
-    model: str | None  # whose cells count: of a corrected image the one that was corrected
+    model: str | None
     model_sha256: str | None
-    analysis_id: int | None  # the newest; None: there is none
-    wbc_count: int | None  # automatic; None: there is no analysis
+    engine: str | None
+    cell_diameter_px: float | None
+    wbc_count: int | None  # automatic
+    analysis_id: int | None  # the newest
     wbc_count_reviewed: int | None  # None: nobody has looked
     wbc_count_inside_reviewed: int | None  # of these, those that the border does not cut
     number: int  # of the newest correction; 0: there is none
@@ -131,8 +135,6 @@ class ReviewLine:
     rejected: bool
     marked: bool  # for review, and nobody has looked since
     flagged: bool  # a person asked for another look, and nothing was said since
-    engine: str | None  # that ran the model on which a standing correction rests; None: none stands
-    cell_diameter_px: float | None  # of the analysis on which it rests; None likewise
 
 
 @dataclass(frozen=True, slots=True)

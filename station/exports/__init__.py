@@ -56,7 +56,7 @@ class Item:
     captured_at: datetime  # in the station's zone
     model: str  # whose masks the state began from
     model_sha256: str
-    wbc_count: int  # automatic, of the newest analysis
+    wbc_count: int  # automatic, by that model
     state: Reviewed
     pixels: Pixels | None  # None where the format needs none
     um_per_px: float | None

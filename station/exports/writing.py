@@ -151,7 +151,7 @@ def _item(work: Work, line: ReviewLine, history: History, state: Reviewed) -> It
         captured_at=line.captured_at.astimezone(work.settings.report.zone),
         model=begun.model,
         model_sha256=begun.model_sha256,
-        wbc_count=analyses[state.seen_analysis_id].wbc_count,
+        wbc_count=begun.wbc_count,
         state=state,
         pixels=_pixels(work, history, state) if work.needs.masks else None,
         um_per_px=work.settings.camera.um_per_px,

@@ -103,7 +103,7 @@ class Summary:
 
     @property
     def wbc_count_automatic(self) -> int:
-        """What it would be without corrections."""
+        """What the analyses found on which the counts rest: of pictures that persons looked at, what they looked at."""
         return sum(line.wbc_count or 0 for line in self.counted)
 
     @property
@@ -193,10 +193,10 @@ def _line(
         wbc_count=result.wbc_count,
         wbc_count_inside=result.wbc_count_inside,
         flags=result.flags,
-        cell_diameter_px=(look and look.cell_diameter_px) or result.cell_diameter_px,
-        model=look.model if look is not None and look.engine else result.model,
+        cell_diameter_px=result.cell_diameter_px,
+        model=result.model,
         model_sha256=look.model_sha256 if look is not None else None,
-        engine=(look and look.engine) or result.engine,
+        engine=result.engine,
         wbc_count_reviewed=result.wbc_count_reviewed,
         wbc_count_inside_reviewed=look.wbc_count_inside_reviewed if look is not None else None,
         changed=look is not None and look.changed,

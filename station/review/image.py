@@ -11,7 +11,7 @@ from typing import Any
 from station.contract.contours import Contour, contours
 from station.contract.corrections import AddCell, correction_of, words_of
 from station.contract.errors import CorrectionError
-from station.database.records import History, StoredCorrection
+from station.database.records import History, StoredAnalysis, StoredCorrection
 from station.database.review_records import Reviewed, Seen
 from station.review.asked import Asked
 from station.review.desk import Desk, name_of
@@ -39,6 +39,7 @@ def image_page(desk: Desk, image_id: int, asked: Asked) -> str | None:
         "history": history,
         "name": name_of(history.path),
         "state": state,
+        "counting": _counting(history, state) if state else None,
         "there": any(Path(path).is_file() for path in _paths(history)),
         "newer": _link(desk, asked, image_id, newer=True),
         "older": _link(desk, asked, image_id, newer=False),
@@ -49,7 +50,7 @@ def image_page(desk: Desk, image_id: int, asked: Asked) -> str | None:
 
 def parts(desk: Desk, history: History, state: Reviewed) -> dict[str, Any]:
     """What a correction changes on the page, for JSON: markup by the id of the element that holds it."""
-    told: dict[str, object] = {"state": state, "history": history, "zone": desk.zone}
+    told: dict[str, object] = {"state": state, "counting": _counting(history, state), "zone": desk.zone}
     told |= {"said": _said(history.corrections, state), "drawn": _drawn(state)}
     names = ("standing", "contours", "cells", "said")
     return {
@@ -87,6 +88,11 @@ def _answer(desk: Desk, image_id: int, outcome: Outcome) -> dict[str, Any]:
         raise CorrectionError(f"image {image_id} is not there any more")
     written = outcome.written is not None
     return parts(desk, history, outcome.state) | {"written": written, "words": outcome.words}
+
+
+def _counting(history: History, state: Reviewed) -> StoredAnalysis:
+    """The analysis on which the counts rest."""
+    return next(one for one in history.analyses if one.analysis_id == state.analysis_id)
 
 
 def _detail(told: dict[str, Any]) -> dict[str, Any]:
