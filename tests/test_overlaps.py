@@ -25,7 +25,7 @@ from stations import START, Bench
 from stores import DAY, analysis, new, rows
 
 from station.cli import main
-from station.contract.corrections import RejectImage
+from station.contract.corrections import RejectImage, RemoveCell
 from station.contract.imaging import RGB
 from station.database.overlap_records import Registered, SmallCopy, StoredOverlap
 from station.database.records import SUPERSEDED
@@ -258,6 +258,20 @@ def test_what_an_earlier_field_does_not_count_is_not_counted_twice(bench: Bench)
     assert flagged(bench) == set()
 
 
+def test_a_cell_that_only_the_later_field_counts_is_in_the_total_without_those_of_earlier_ones(bench: Bench) -> None:
+    """As where the earlier one misses it, or a person took it away there."""
+    for minute, name in enumerate("ab"):
+        take(bench, name, minute)
+    bench.run()
+    before, first = summary(bench), bench.stored()["a.bmp"].image_id
+    seen = rows(bench.store.path, f"SELECT cell_id, x, y FROM cell_results WHERE image_id = {first}")
+    left, top = WINDOWS["b"]
+    whole = [cell_id for cell_id, x, y in seen if left + 40 < x < WIDTH - 40 and top + 40 < y < HEIGHT - 40]  # type: ignore[operator]
+    correct(bench.store, first, RemoveCell(whole[0]), who="A. Weber")  # type: ignore[arg-type]
+    after = summary(bench)
+    assert after.wbc_count == before.wbc_count - 1 and after.wbc_count_distinct == before.wbc_count_distinct
+
+
 def test_a_day_leaves_out_only_what_it_counts_itself(bench: Bench) -> None:
     take(bench, "a", -24 * 60)
     take(bench, "b", 1)
@@ -275,7 +289,7 @@ def test_every_format_states_both_totals_where_they_differ(bench: Bench) -> None
     told = full(bench, bench.settings)
     shown = {style: render(told, style) for style in FORMATS}
     twice = seen_before(bench, "b", "a")
-    sentence = f"{twice} white cells lie where an earlier picture of the slide shows the same place: "
+    sentence = f"{twice} white cells are counted in an earlier picture of the slide too: "
     assert sentence + str(told.wbc_count - twice) in shown["table"] and sentence in shown["html"]
     assert _words(shown["table"], "slide") == ["slide", "pictures", "white", "cells", "distinct"]
     assert _words(shown["table"], "S-1") == ["S-1", "2", str(told.wbc_count), str(told.wbc_count - twice)]
@@ -319,7 +333,7 @@ def test_explain_names_the_earlier_field(bench: Bench, tmp_path: Path) -> None:
     assert told.exit_code == 0, told.output
     (line,) = [line for line in told.output.splitlines() if line.startswith("overlaps image")]
     assert line.startswith(f"overlaps image {bench.stored()['a.bmp'].image_id}: 55 % of the field, shifted by (")
-    assert line.endswith(f"it shows {seen_before(bench, 'b', 'a')} cells of this one too")
+    assert line.endswith(f"it counts {seen_before(bench, 'b', 'a')} cells of this one too")
 
 
 @LONG

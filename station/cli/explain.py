@@ -155,7 +155,7 @@ def _drawn(cell: ReviewedCell) -> str:
 
 def _overlap(one: EarlierField) -> str:
     place = f"{100 * one.shared:.0f} % of the field, shifted by ({one.shift_x:g}, {one.shift_y:g}) px"
-    shown = f"it shows {plural(len(one.cells), 'cell')} of this one too"
+    shown = f"it counts {plural(len(one.cells), 'cell')} of this one too"
     return f"overlaps image {one.earlier_id}: {place}, certainty {one.certainty:.2f}; {shown}"
 
 

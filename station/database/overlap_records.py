@@ -27,7 +27,7 @@ class StoredOverlap:
 
 @dataclass(frozen=True, slots=True)
 class EarlierField(StoredOverlap):
-    """A field that shows a part of a later one too, with those cells of the later one that lie there."""
+    """A field that shows a part of a later one too, with those cells of the later one that it counts as well."""
 
     cells: tuple[tuple[float, float], ...]  # their centroids in the later field, px
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from math import dist
 from typing import Any, TypeAlias, cast
 
+import numpy as np
 from sqlalchemy import (
     BindParameter,
     Column,
@@ -31,9 +31,8 @@ from station.database.tables import Analysis, FingerprintRow, Image, OverlapRow,
 
 _PAIR = ("image_id", "earlier_id", "shift_x", "shift_y", "shared", "certainty")
 overlap_results = Table("overlap_results", MetaData(), *(Column(name) for name in _PAIR))
-_cells = Table("cell_results", MetaData(), *(Column(name) for name in ("image_id", "x", "y", "touches_edge")))
-_OF_FIELD = ("image_id", "width", "height", "cell_diameter_px")
-_newest = Table("newest_analyses", MetaData(), *(Column(name) for name in _OF_FIELD))
+_cells = Table("cell_results", MetaData(), *(Column(name) for name in ("image_id", "x", "y")))
+_analyses = Table("counting_analyses", MetaData(), *(Column(name) for name in ("image_id", "cell_diameter_px")))
 
 # Made once: they are run for every picture.
 _OWN: BindParameter[int] = bindparam("own")
@@ -82,7 +81,7 @@ def of_image(session: Session, image_id: int) -> tuple[EarlierField, ...]:
 
 
 def shared_counts(session: Session, start: datetime, end: datetime) -> dict[int, int]:
-    """How many cells of each image lie where an earlier one shows them too; both captured in start <= t < end.
+    """How many cells of each image an earlier one counts too; both captured in start <= t < end.
 
     Cells are those that count: corrected ones, where there are any. An image without such cells is left out.
     """
@@ -108,35 +107,35 @@ def forget_pairs(session: Session, image_id: int) -> None:
 
 
 def _earlier_fields(session: Session, condition: ColumnElement[bool]) -> Iterator[EarlierField]:
-    found = select(overlap_results, _newest.c.width, _newest.c.height, _newest.c.cell_diameter_px)
-    found = found.join(_newest, _newest.c.image_id == overlap_results.c.image_id).where(condition)
+    found = select(overlap_results, _analyses.c.cell_diameter_px)
+    found = found.join(_analyses, _analyses.c.image_id == overlap_results.c.image_id).where(condition)
     rows = session.execute(found.order_by(overlap_results.c.image_id, overlap_results.c.earlier_id)).all()
-    places, cut = _places(session, {number for row in rows for number in (row.image_id, row.earlier_id)})
+    places = _places(session, {number for row in rows for number in (row.image_id, row.earlier_id)})
     for row in rows:
         pair = {name: getattr(row, name) for name in _PAIR}
-        yield EarlierField(**pair, cells=_shown(row, places[row.image_id], cut[row.earlier_id]))
+        yield EarlierField(**pair, cells=_shown(row, places[row.image_id], places[row.earlier_id]))
 
 
-def _shown(row: Row[Any], cells: Sequence[_Place], cut: Iterable[_Place]) -> tuple[_Place, ...]:
-    """Those of a later field's cells that the earlier one shows as well: they lie in it, or are `cut` by its border."""
-    mapped = {cell: (cell[0] + row.shift_x, cell[1] + row.shift_y) for cell in cells}
-    shown = {cell for cell, (x, y) in mapped.items() if 0 <= x < row.width and 0 <= y < row.height}
-    for place in cut if mapped else ():  # the middle of its visible part lies inside, that of the whole cell may not
-        nearest = min(mapped, key=lambda cell: dist(mapped[cell], place))
-        if dist(mapped[nearest], place) < row.cell_diameter_px / 2:
-            shown.add(nearest)
-    return tuple(cell for cell in cells if cell in shown)
+def _shown(row: Row[Any], cells: Sequence[_Place], earlier: Sequence[_Place]) -> tuple[_Place, ...]:
+    """Those of a later field's cells that the earlier one counts as well: of each of its cells the nearest, if near.
+
+    What a field shows of a cell that its border cuts has another middle than the whole cell, but within its radius.
+    """
+    if not cells or not earlier:
+        return ()
+    mapped = np.array(cells) + np.array([row.shift_x, row.shift_y])
+    distances = np.hypot(*(np.array(earlier)[:, None] - mapped[None]).transpose(2, 0, 1))
+    near = distances.min(axis=1) < row.cell_diameter_px / 2
+    shown = set(distances.argmin(axis=1)[near].tolist())
+    return tuple(cell for number, cell in enumerate(cells) if number in shown)
 
 
-def _places(session: Session, image_ids: Collection[int]) -> tuple[dict[int, list[_Place]], dict[int, list[_Place]]]:
-    """The cells of each image, and those of them that its border cuts."""
+def _places(session: Session, image_ids: Collection[int]) -> dict[int, list[_Place]]:
+    """The cells of each image as they count now."""
     places: dict[int, list[_Place]] = defaultdict(list)
-    cut: dict[int, list[_Place]] = defaultdict(list)
     listed = sorted(image_ids)  # and no sub-query, for which SQLite would read all cells there are
     for first in range(0, len(listed), VALUES_AT_ONCE):
         own = _cells.c.image_id.in_(listed[first : first + VALUES_AT_ONCE])
-        for image_id, x, y, touches_edge in session.execute(select(_cells).where(own)):
+        for image_id, x, y in session.execute(select(_cells).where(own)):
             places[image_id].append((x, y))
-            if touches_edge:
-                cut[image_id].append((x, y))
-    return places, cut
+    return places

@@ -57,7 +57,7 @@ class ImageLine:
     changed: bool = False  # by persons: a cell differs from the automatic result
     rejected: bool = False  # by persons: counts no cells
     review_open: bool = False  # marked for review, and nobody has looked since
-    wbc_count_shared: int = 0  # of `count`, cells that an earlier picture of these days shows too
+    wbc_count_shared: int = 0  # of `count`, cells that an earlier picture of these days counts too
 
     @property
     def count(self) -> int | None:
@@ -98,7 +98,7 @@ class Summary:
 
     @property
     def wbc_count_distinct(self) -> int:
-        """Without the cells that an earlier picture of the same slide and of these days shows too."""
+        """Without the cells that an earlier picture of the same slide and of these days counts too."""
         return self.wbc_count - sum(line.wbc_count_shared for line in self.counted)
 
     @property
@@ -131,7 +131,7 @@ class Summary:
 
     @property
     def distinct(self) -> dict[str, int]:
-        """White cells of each slide without those that an earlier picture of it shows too."""
+        """White cells of each slide without those that an earlier picture of it counts too."""
         shared = Counter({name: 0 for name, _, _ in self.slides})
         for line in self.counted:
             shared[line.slide] += line.wbc_count_shared
@@ -216,7 +216,7 @@ def day_notes(summary: Summary) -> Sequence[str]:
         words = plural(summary.captured_on_other_days, "picture")
         notes.append(f"{words} that came in {were} captured on another day")
     if shared := summary.wbc_count - summary.wbc_count_distinct:
-        lie = "lies" if shared == 1 else "lie"
-        words = f"{plural(shared, 'white cell')} {lie} where an earlier picture of the slide shows the same place"
-        notes.append(f"{words}: {summary.wbc_count_distinct} without {'it' if shared == 1 else 'them'}")
+        are, them = ("is", "it") if shared == 1 else ("are", "them")
+        words = f"{plural(shared, 'white cell')} {are} counted in an earlier picture of the slide too"
+        notes.append(f"{words}: {summary.wbc_count_distinct} without {them}")
     return notes

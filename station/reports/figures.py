@@ -16,7 +16,7 @@ class Slide:
     images: int
     for_review: int
     wbc_count: int
-    wbc_count_distinct: int  # without those that an earlier picture shows too
+    wbc_count_distinct: int  # without those that an earlier picture counts too
     target: int | None
     share: float | None
 
