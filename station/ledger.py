@@ -37,6 +37,7 @@ GAPS: Final[Mapping[str, str]] = {
     "maskless": "done, without masks that nobody pruned",
 }
 
+STAYS: Final = "stays counted"
 _NEEDS_REASON = ("waiting", "quarantined")
 _LEAST_HASH = 6  # hex digits by which an image may be named
 
@@ -166,7 +167,7 @@ def _gone(listing: Listing, audit: Audit) -> Iterator[Line]:
     present = {file.image_id for name, file in audit.files.items() if name in names}
     for image_id, image in audit.images.items():
         if image_id not in present and image.reason != SUPERSEDED:
-            reason = "stays counted" if image.status == "done" else f"{image.status}: {image.reason or 'not counted'}"
+            reason = STAYS if image.status == "done" else f"{image.status}: {image.reason or 'not counted'}"
             yield Line("gone", image.path, reason)
 
 

@@ -19,6 +19,7 @@ import pytest
 from station.commission import PSEUDONYM_SALT
 from station.contract.corrections import RejectImage
 from station.contract.errors import StationError
+from station.database.backup import contents
 from station.database.records import AnalysisRecord, FileStamp, NewImage, StoredCell
 from station.database.store import Store
 from station.days import REACH, in_reach
@@ -143,6 +144,8 @@ def test_half_a_copy_that_was_replaced_is_no_picture_of_the_day(day: Day) -> Non
     assert summary.ingested_on_other_days == 1
     assert [line.status for line in summary.images] == ["done"] and len(summary.open) == 0
     assert [one.images for one in day.store.slides(9)] == [1]
+    assert {status: count for status, count in day.store.counts_by_status().items() if count} == {"done": 1}
+    assert day.store.arrivals(NOON, 9).images == contents(day.store.path).images == 1
 
 
 def test_pictures_that_came_in_on_another_day_are_named_on_both(day: Day) -> None:

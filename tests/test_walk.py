@@ -135,6 +135,8 @@ def test_half_a_copy_that_was_superseded_leaves_nothing_to_do(home: Path, statio
         ("quarantined", "superseded"),
         ("done", None),
     ]
+    told = json.loads(station("status", "--json", "--config", home / "station.toml").stdout)
+    assert {status for status, count in told["counts"].items() if count} == {"done"} and told["open"] == []
 
 
 def test_an_unmounted_share_is_no_success(home: Path, station: Command) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from station.cli.context import config_option, now_utc, reading, settings_of
-from station.ledger import GAPS, Line, Reconciliation
-from station.printing import printable
+from station.ledger import GAPS, STAYS, Line, Reconciliation
+from station.printing import plural, printable
 from station.reports.completeness import reconciled
 from station.settings import Camera
 
@@ -66,7 +66,9 @@ def _sentences(camera: Camera, found: Reconciliation) -> Iterator[str]:
     if found.duplicates:
         yield f"{found.duplicates} of them hold the content of another one and are not counted again"
     if found.gone:
-        yield f"{len(found.gone)} images are in the folder no more; what was counted stays counted"
+        counted = sum(line.reason == STAYS for line in found.gone)
+        are = f"{plural(len(found.gone), 'image')} {'is' if len(found.gone) == 1 else 'are'} in the folder no more"
+        yield f"{are}: {counted} counted, as before, {len(found.gone) - counted} never counted"
     for status, count in Counter(line.status for line in found.gaps).items():
         yield f"gap: {count} {status} ({GAPS[status]})"
     yield "each gap is named by --list" if found.gaps else "no gap"

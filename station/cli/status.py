@@ -48,19 +48,19 @@ def command(config: Path | None, as_json: bool) -> None:
     full = Disk(settings.database.path, settings.limits.min_free_bytes, free_bytes).problem()
     choice = choose(trials, settings.engine) if trials else None
     trouble = trouble or gpu_trouble(trials, settings.engine)
+    still_open = Counter(item.status for item in due)
+    shown = {status: count if status == "done" else still_open[status] for status, count in counts.items()}
     if as_json:
         open_items = [
-            {"path": i.path, "status": i.status, "reason": i.reason, "since": i.since.isoformat()} for i in items
+            {"path": i.path, "status": i.status, "reason": i.reason, "since": i.since.isoformat()} for i in due
         ]
         known = {"model": model.name if model else None, "camera_cell_diameter_px": scale, "degraded": problem}
         known |= {"running": running, "cell_diameter": _diameter(settings.camera, scale)}
         known |= {"disk": full, "clock": clock}
         engine = {"engine": str(choice.option) if choice else None, "engine_reason": choice.reason if choice else None}
-        click.echo(json.dumps({"counts": counts, "open": open_items} | known | engine | {"engine_trouble": trouble}))
+        click.echo(json.dumps({"counts": shown, "open": open_items} | known | engine | {"engine_trouble": trouble}))
         return
     console = Console(markup=False)
-    still_open = Counter(item.status for item in due)
-    shown = {status: count if status == "done" else still_open[status] for status, count in counts.items()}
     console.print(", ".join(f"{count} {status}" for status, count in shown.items() if count) or "no pictures yet")
     console.print(f"model: {f'{model.name} ({model.sha256[:12]})' if model else 'none is active'}")
     if choice:

@@ -9,6 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from station.database.records import FileStamp
+from station.database.results import superseded
 from station.database.tables import File, Image
 
 _MOST_COMPLAINTS = 3
@@ -29,7 +30,7 @@ class Arrivals:
     """How pictures came in. Moments are aware, and none where the database holds no row."""
 
     newest: tuple[Arrival, ...]  # the newest first
-    images: int  # in all
+    images: int  # in all, without half copies that were replaced
     lately: int  # taken in since the moment that was asked for
     first_at: datetime | None
     last_at: datetime | None
@@ -40,7 +41,8 @@ def arrivals(session: Session, since: datetime, most: int) -> Arrivals:
     first_at, last_at = session.execute(select(func.min(Image.ingested_at), func.max(Image.ingested_at))).one()
     count = select(func.count()).select_from(Image)
     images, lately = session.scalar(count), session.scalar(count.where(Image.ingested_at >= since))
-    return Arrivals(_newest(session, most), images or 0, lately or 0, first_at, last_at)
+    images = (images or 0) - superseded(session)
+    return Arrivals(_newest(session, most), images, lately or 0, first_at, last_at)
 
 
 def complaints(session: Session, *, thorough: bool) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from station.contract.durable import flush
 from station.contract.errors import DatabaseError
 from station.database.connection import BUSY_SECONDS, address, in_words
+from station.database.records import SUPERSEDED
 
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
 _NOT_WRITTEN = frozenset(
@@ -24,7 +25,10 @@ _NOT_WRITTEN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The pictures of a database by status, and when the first and the last were captured; none without pictures."""
+    """The pictures of a database by status, and when the first and the last were captured; none without pictures.
+
+    Half copies that were replaced are none.
+    """
 
     by_status: dict[str, int]
     first: datetime | None
@@ -108,9 +112,11 @@ def compact(database: Path) -> None:
 
 def contents(database: Path) -> Contents:
     """What a database of any schema holds. Raises DatabaseError."""
-    query = "SELECT status, count(*), min(captured_at), max(captured_at) FROM images GROUP BY status ORDER BY status"
+    query = (
+        "SELECT status, count(*), min(captured_at), max(captured_at) FROM images WHERE reason IS NOT ? GROUP BY status"
+    )
     with in_words(database), closing(_reader(database)) as connection:
-        found = connection.execute(query).fetchall()
+        found = sorted(connection.execute(query, [SUPERSEDED]))
     first, last = min((row[2] for row in found), default=None), max((row[3] for row in found), default=None)
     return Contents({row[0]: row[1] for row in found}, _moment(first), _moment(last))
 
