@@ -21,7 +21,7 @@ from station.database.records import (
     OpenItem,
     StoredAnalysis,
 )
-from station.database.retention import MASKS_PRUNED
+from station.database.retention import IMAGES_PRUNED, MASKS_PRUNED
 from station.database.store import Store
 from station.printing import PSEUDONYMS
 from station.watching import Listing, as_stored, is_gone
@@ -195,13 +195,28 @@ def find(told: str, store: Store, folder: Path) -> History:
     raise StationError(
         f"there is no image {told}; give the number of an image, the path of a picture that the station has taken, or "
         f"at least {_LEAST_HASH} hex digits of its content hash; {PSEUDONYMS}; `station reconcile --list` lists the "
-        "paths"
+        f"paths{_pruned_words(images_pruned_before(store))}"
     )
+
+
+def _pruned_words(before: datetime | None) -> str:
+    if before is None:
+        return ""
+    return f"; images captured before {before:%Y-%m-%d %H:%M} UTC were pruned, backups may hold them"
 
 
 def pruned_before(store: Store) -> datetime | None:
     """Of analyses made before this moment masks may have been pruned."""
-    told = store.fact(MASKS_PRUNED)
+    return _moment_of(store, MASKS_PRUNED)
+
+
+def images_pruned_before(store: Store) -> datetime | None:
+    """Images that were captured before this moment may have been pruned, counts and all."""
+    return _moment_of(store, IMAGES_PRUNED)
+
+
+def _moment_of(store: Store, fact: str) -> datetime | None:
+    told = store.fact(fact)
     return datetime.fromisoformat(told).astimezone(UTC) if isinstance(told, str) else None
 
 

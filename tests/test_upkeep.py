@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import resource
@@ -668,6 +669,13 @@ def test_counts_go_only_when_their_number_is_typed_and_after_a_backup(
     assert f"backup with all of them: {copy}" in said
     assert rows(copy, "SELECT count(*), sum(wbc_count) FROM image_results") == [(9, 18)]
     assert paths_in(aged) == [str(tmp_path / "camera" / "7.bmp")]
+    ((moment,),) = rows(aged, "SELECT value FROM facts WHERE name = 'images_pruned_before'")
+    told = json.loads(str(moment))[:10]
+    days = ("--from", f"{START - 100 * DAY:%Y-%m-%d}", "--to", f"{START:%Y-%m-%d}")
+    assert f"pictures captured before {told}" in call("report", *days)[1]
+    assert "were pruned" not in call("report", "--date", "2099-01-01")[1]
+    code, said = call("explain", 1)
+    assert code == 1 and f"images captured before {told}" in said and "were pruned, backups may hold them" in said
 
 
 def growth(store: Store, empty: int) -> float:

@@ -43,7 +43,8 @@ def command(slide: str | None, day: datetime | None, show: bool, who: str, confi
         with reading(settings) as store:
             known = store.review_lines(scope_of(subject, name, settings.report.zone)) or store.signatures(subject, name)
             if not known:
-                raise CorrectionError(f"there is no image of the {subject} {name}; {PSEUDONYMS}")
+                hint = f"; {PSEUDONYMS}" if subject == "slide" else ""
+                raise CorrectionError(f"there is no image of the {subject} {name}{hint}")
             lines = list(_state(f"{subject} {name}", signature_state(store, subject, name, settings.report.zone)))
     else:
         with writing(settings) as store:

@@ -24,6 +24,7 @@ from station.database.records import SUPERSEDED, ImageResult
 from station.database.review_records import Between, ReviewLine
 from station.database.store import Store
 from station.days import bounds
+from station.ledger import images_pruned_before
 from station.printing import plural
 from station.reports.figures import Detail
 
@@ -85,6 +86,7 @@ class Summary:
     images: tuple[ImageLine, ...]
     ingested_on_other_days: int  # captured in these days, taken in on others
     captured_on_other_days: int  # taken in on these days, captured on others
+    pruned_before: datetime | None = None  # of these days some pictures are gone with their counts, up to this moment
     detail: Detail | None = None  # what `station.reports.day` adds
 
     @property
@@ -151,7 +153,7 @@ def summarise(store: Store, first: date, last: date, zone: ZoneInfo, *, names: b
     start, end = bounds(first, last, zone)
     with store.at_one_moment() as still:
         elsewhere = still.ingested_elsewhere(start, end)
-        salt = str(still.fact(PSEUDONYM_SALT) or "")
+        salt, pruned = str(still.fact(PSEUDONYM_SALT) or ""), images_pruned_before(still)
         looks = {line.image_id: line for line in still.review_lines(Between(start, end))}
         shared, results = still.shared_counts(start, end), still.results_between(start, end)
     shown = (lambda text: text) if names else (lambda text: pseudonym(text, salt))
@@ -160,7 +162,8 @@ def summarise(store: Store, first: date, last: date, zone: ZoneInfo, *, names: b
         for result in results
         if result.reason != SUPERSEDED  # half a copy that was replaced is no picture of the day
     )
-    return Summary(first, last, zone.key, images, *elsewhere)
+    gone = pruned.astimezone(zone) if pruned is not None and start < pruned else None
+    return Summary(first, last, zone.key, images, *elsewhere, pruned_before=gone)
 
 
 def pseudonym(text: str, salt: str, digits: int = 8) -> str:
@@ -207,8 +210,11 @@ def _line(
 
 
 def day_notes(summary: Summary) -> Sequence[str]:
-    """The lines about pictures whose days of capture and of arrival differ, and about cells that two pictures show."""
+    """The lines about pictures that were pruned or came on another day, and about cells that two pictures show."""
     notes = []
+    if summary.pruned_before is not None:
+        moment = f"{summary.pruned_before:%Y-%m-%d %H:%M}"
+        notes.append(f"pictures captured before {moment} that had left the folder were pruned, with their counts")
     if summary.ingested_on_other_days:
         notes.append(f"{plural(summary.ingested_on_other_days, 'picture')} of these days came in on another day")
     if summary.captured_on_other_days:

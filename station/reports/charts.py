@@ -9,6 +9,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
+from station.printing import plural
 from station.reports.axes import Axes, ticks, time_ticks, widened
 from station.reports.figures import Control, Distribution, Dot, Point
 
@@ -33,7 +34,7 @@ class Charts:
         )
         most = max(dot.wbc_count for dot in dots)
         span = f"{dots[0].at:%m-%d %H:%M} to {dots[-1].at:%m-%d %H:%M}"
-        words = f"{len(dots)} pictures from {span}, none with more than {most} cells."
+        words = f"{plural(len(dots), 'picture')} from {span}, none with more than {most} cells."
         drawn = (
             *_grid(axes, _zone_ticks(axes, dots[0].at)),
             f'<path class="dots" d="{marks}"/>',

@@ -36,6 +36,7 @@ def document(summary: Summary) -> dict[str, object]:
         "wbc_count_inside": summary.wbc_count_inside,
         "ingested_on_other_days": summary.ingested_on_other_days,
         "captured_on_other_days": summary.captured_on_other_days,
+        "images_pruned_before": summary.pruned_before.isoformat() if summary.pruned_before else None,
         "models": list(summary.models),
         "slides": [
             {"slide": name, "images": images, "wbc_count": cells, "wbc_count_distinct": distinct[name]}
