@@ -199,6 +199,21 @@ def test_a_network_with_other_ends_is_refused_when_it_is_opened(name: str) -> No
         open_engine(tiny_bundle(network=network.SerializeToString()), name)
 
 
+def test_openvino_takes_the_softmax_of_channels_before_they_become_the_last_axis() -> None:
+    """An int8 network is exported the other way round, for the other runtimes."""
+    network = onnx.load_from_string(tiny_onnx())
+    softmax = network.graph.node.pop()
+    turns = ((["logits"], ["maps"], [0, 3, 1, 2]), (["maps"], ["logits_last"], [0, 2, 3, 1]))
+    network.graph.node.extend(onnx.helper.make_node("Transpose", *ends, perm=order) for *ends, order in turns)
+    network.graph.node.append(onnx.helper.make_node("Softmax", ["logits_last"], list(softmax.output), axis=-1))
+    bundle, tiles = tiny_bundle(network=network.SerializeToString()), discs(48, 64, [(30, 20, 15, 8)])[None]
+    engine = open_engine(bundle, "openvino")
+    assert np.abs(engine(tiles) - open_engine(bundle, REFERENCE)(tiles)).max() < 1e-6
+    run = engine._request.get_compiled_model().get_runtime_model()  # type: ignore[attr-defined]
+    (softmax,) = [node for node in run.get_ops() if node.get_rt_info()["layerType"].value == "Softmax"]
+    assert list(softmax.output(0).get_partial_shape())[1] == 3
+
+
 OPENVINO = [Option("openvino", precision) for precision in ENGINES["openvino"]]
 
 

@@ -64,10 +64,29 @@ def open_network(bundle: Bundle, precision: str, setup: Setup) -> OpenVinoEngine
         model = core.read_model(model=network)
         ends = [end.get_any_name() for end in (*model.inputs, *model.outputs)]
         check_ends(ends, f"the network of the model {bundle.manifest.name}")
+        _turn_last(model, library)
         compiled = core.compile_model(model, _DEVICE, _configuration(precision, setup.threads))
         return OpenVinoEngine(f"openvino {library.__version__.partition('-')[0]} {precision}", compiled)
     except RuntimeError as cause:
         raise EngineError(f"OpenVINO cannot load the model {bundle.manifest.name}: {cause}") from cause
+
+
+def _turn_last(model: Any, library: ModuleType) -> None:
+    """Take the softmax of channels before they become the last axis, not after: the same values.
+
+    Over the last axis of three classes the library works pixel by pixel, a tenth of the time of an int8 network. The
+    other runtimes are faster that way, and so the network is exported.
+    """
+    for softmax in model.get_ops():
+        turned = softmax.input_value(0).get_node() if softmax.get_type_name() == "Softmax" else None
+        if turned is None or turned.get_type_name() != "Transpose" or softmax.get_attributes()["axis"] not in (-1, 3):
+            continue
+        order = turned.input_value(1).get_node()
+        if order.get_type_name() == "Constant" and order.data.tolist() == [0, 2, 3, 1]:
+            shares = library.opset13.softmax(turned.input_value(0), 1)
+            last, names = library.opset13.transpose(shares, order), softmax.output(0).get_names()
+            softmax.output(0).replace(last.output(0))
+            last.output(0).set_names(names)
 
 
 def _library() -> ModuleType:
