@@ -21,6 +21,12 @@ def in_reach(day: date) -> bool:
     return REACH[0] <= day <= REACH[1]
 
 
+def clock_words(local: datetime, style: str) -> str:
+    """A moment in the station's zone, by `strftime`; in the hour that a changed clock repeats with the time's name."""
+    twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    return local.strftime(f"{style} %Z" if twice else style)
+
+
 def days_in_words(first: date, last: date) -> str:
     """One day, or two with 'to' between."""
     return f"{first:%Y-%m-%d}" if first == last else f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"

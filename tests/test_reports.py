@@ -148,6 +148,15 @@ def test_half_a_copy_that_was_replaced_is_no_picture_of_the_day(day: Day) -> Non
     assert day.store.arrivals(NOON, 9).images == contents(day.store.path).images == 1
 
 
+@pytest.mark.parametrize("style", ["table", "html"])
+def test_the_hour_that_a_changed_clock_repeats_says_which_it_is(day: Day, style: str) -> None:
+    """25 October 2026: three o'clock is two again."""
+    for hours in (0, 1, 2):
+        day.image(datetime(2026, 10, 25, 0, 30, tzinfo=UTC) + timedelta(hours=hours))
+    told = render(summarise(day.store, date(2026, 10, 25), date(2026, 10, 25), BERLIN), style)
+    assert re.findall(r"0[23]:30:00(?: CES?T)?", told) == ["02:30:00 CEST", "02:30:00 CET", "03:30:00"]
+
+
 def test_pictures_that_came_in_on_another_day_are_named_on_both(day: Day) -> None:
     day.now = (NOON + timedelta(days=1)).astimezone(UTC)
     day.image(NOON)

@@ -8,7 +8,7 @@ from typing import Final
 
 from jinja2 import Environment
 
-from station.days import days_in_words
+from station.days import clock_words, days_in_words
 from station.ledger import GAPS
 from station.printing import plural
 from station.reports import Summary, day_notes
@@ -61,7 +61,10 @@ def _address(tile: Tile) -> str | None:
 
 
 def _environment() -> Environment:
-    return environment("reports", {"plural": _plural, "number": thousands, "percent": _percent, "figures": _figures})
+    return environment(
+        "reports",
+        {"plural": _plural, "number": thousands, "percent": _percent, "figures": _figures, "clock": clock_words},
+    )
 
 
 def _plural(count: int, noun: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
 
-from station.days import days_in_words
+from station.days import clock_words, days_in_words
 from station.printing import plural, printable
 from station.reports import ImageLine, Summary, day_notes
 
@@ -55,7 +55,7 @@ def _picture(line: ImageLine, moment: str) -> tuple[str, ...]:
     said = ["rejected"] if line.rejected else []
     notes = ", ".join([*said, *line.flags]) or (line.reason or "")
     count, inside = ("" if value is None else str(value) for value in (line.count, line.inside))
-    names = (printable(line.name), printable(line.slide), line.captured_at.strftime(moment))
+    names = (printable(line.name), printable(line.slide), clock_words(line.captured_at, moment))
     return (str(line.image_id), *names, count, inside, line.status, notes)
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
 
+from station.days import clock_words
 from station.printing import plural
 from station.templates import environment, thousands
 
@@ -27,4 +28,4 @@ def _environment() -> Environment:
 def _local(context: Context, moment: datetime, style: str = "%Y-%m-%d %H:%M:%S") -> str:
     """A moment in the station's time zone, which the page was told as `zone`."""
     zone: ZoneInfo = context["zone"]
-    return moment.astimezone(zone).strftime(style)
+    return clock_words(moment.astimezone(zone), style)
