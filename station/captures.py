@@ -20,12 +20,16 @@ def slide_of(below: Path, pattern: re.Pattern[str] | None) -> str | None:
 
 
 def captured(data: bytes, stamp: FileStamp, zone: tzinfo) -> datetime:
-    """Aware, UTC: what the camera wrote into the picture, by its clock in `zone`, or when the file was written.
+    """Aware, UTC: what the camera wrote into the picture, or when the file was written.
+
+    Its clock goes by `zone`, unless the picture tells how far it is from Greenwich.
 
     In the hour that a changed clock shows twice, the one of both that is nearer to the writing.
     """
     told = read_header(data).captured_at
     if told is None:
         return stamp.written_at
+    if told.tzinfo is not None:
+        return told.astimezone(UTC)
     both = (told.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     return min(both, key=lambda moment: abs(moment - stamp.written_at))

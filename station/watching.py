@@ -12,7 +12,7 @@ from pathlib import Path
 from station.contract.errors import ImageError, StationError, TooLarge
 from station.database.records import FileStamp
 
-PICTURES = frozenset({"bmp", "dib", "tif", "tiff", "jpg", "jpeg", "png"})
+PICTURES = frozenset({"bmp", "dib", "tif", "tiff", "jpg", "jpeg", "jpe", "jfif", "png"})
 CONTAINERS = frozenset({"lif"})  # they grow in place and hold many pictures
 _SEEN = PICTURES | CONTAINERS
 

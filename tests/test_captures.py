@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from station.captures import captured, slide_of
 from station.database.records import FileStamp
@@ -23,6 +25,15 @@ def told_at(text: str | None) -> bytes:
     out = io.BytesIO()
     tifffile.imwrite(out, np.zeros((4, 4, 3), np.uint8), photometric="rgb", datetime=text)
     return out.getvalue()
+
+
+def exif(tags: dict[int, str], beside: dict[int, str] | None = None) -> bytes:
+    """A JPEG with these tags of its EXIF directory, and `beside` of its first one."""
+    told, file = Image.Exif(), io.BytesIO()
+    told.update(beside or {})
+    told.get_ifd(34665).update(tags)
+    Image.new("RGB", (16, 16)).save(file, "jpeg", exif=told)
+    return file.getvalue()
 
 
 def written(moment: datetime) -> FileStamp:
@@ -42,6 +53,41 @@ def test_the_cameras_clock_shows_the_time_of_its_zone_whenever_the_file_was_copi
     data = told_at(day.strftime("%Y:%m:%d %H:%M:%S"))
     copied = written(datetime(2026, 11, 30, tzinfo=UTC))
     assert captured(data, copied, BERLIN) == day.replace(tzinfo=BERLIN)
+
+
+@pytest.mark.parametrize(
+    ("tags", "beside", "hour"),
+    [
+        ({36867: "2026:05:01 10:11:12"}, {}, 8),
+        ({36867: "2026:05:01 10:11:12", 36881: "+09:00"}, {}, 1),  # told how far from Greenwich
+        ({36867: "2026:05:01 10:11:12.25+00:00"}, {}, 10),
+        ({36868: "2026:05:01 10:11:12"}, {306: "2026:05:01 20:00:00"}, 8),  # digitised goes before changed
+        ({36867: "2026:05:01 10:11:12", 36881: "nine"}, {}, 8),
+        ({36867: "2026:05:01 10:11:12 PM"}, {}, None),
+        ({}, {306: "2026:05:01 10:11:12"}, 8),
+    ],
+    ids=str,
+)
+def test_the_moment_is_that_of_taking_by_the_zone_that_the_picture_tells(
+    tags: dict[int, str], beside: dict[int, str], hour: int | None
+) -> None:
+    copied = written(datetime(2026, 6, 1, 12, tzinfo=UTC))
+    expected = copied.written_at if hour is None else datetime(2026, 5, 1, hour, 11, 12, tzinfo=UTC)
+    assert captured(exif(tags, beside), copied, BERLIN) == expected
+
+
+def test_what_is_broken_behind_a_time_costs_not_the_time() -> None:
+    """A thumbnail that was cut off, and a pointer to more that leads nowhere."""
+    file = bytearray(exif({36867: "2026:05:01 23:00:00"}, {306: "2026:05:01 10:11:12"}))
+    block = file.index(b"Exif\0\0") + 6
+    order = "<" if file[block : block + 2] == b"II" else ">"
+    first = block + struct.unpack_from(order + "I", file, block + 4)[0]
+    count = struct.unpack_from(order + "H", file, first)[0]
+    places = {struct.unpack_from(order + "H", file, at)[0]: at for at in range(first + 2, first + 2 + 12 * count, 12)}
+    for at in (first + 2 + 12 * count, places[34665] + 8):
+        struct.pack_into(order + "I", file, at, 77_777)
+    moment = captured(bytes(file), written(datetime(2026, 6, 1, tzinfo=UTC)), BERLIN)
+    assert moment == datetime(2026, 5, 1, 8, 11, 12, tzinfo=UTC)
 
 
 def test_without_a_time_in_it_a_picture_is_of_when_it_was_written() -> None:

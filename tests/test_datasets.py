@@ -12,6 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from layouts import FAR, GREYS, LABELS, NAMES, OTHERS, OWN, file_of, opened, put, put_pair
 from PIL import Image
 
@@ -410,6 +411,24 @@ def test_masks_of_16_bits_are_read_by_their_numbers(folder: Path, layout: str) -
     assert np.array_equal(read_labels(mask, palette_of("0=plasma,300=cytoplasm,600=nucleus")), LABELS)
     with pytest.raises(DataError, match=r"300 \(\d"):
         read_labels(mask, Levels(64, 208))
+
+
+def test_a_mask_in_a_tiff_is_read_as_a_picture_is(tmp_path: Path) -> None:
+    """No alpha is multiplied into its values, which made cytoplasm of each nucleus; no hole is taken for ground."""
+    grey, path = np.kron(LABELS, np.ones((40, 40), np.uint8)) * 100, tmp_path / "mask.tif"
+    levels = palette_of("0=background,100=cytoplasm,200=nucleus")
+    with_alpha = np.dstack([grey, grey, grey, np.full_like(grey, 128)])
+    tifffile.imwrite(path, with_alpha, photometric="rgb", extrasamples=["unassalpha"])
+    assert np.array_equal(read_labels(path, levels), grey // 100)
+    tifffile.imwrite(path, grey, compression="zlib", rowsperstrip=8)
+    assert np.array_equal(read_labels(path, levels), grey // 100)
+    with tifffile.TiffFile(path) as file:
+        start, length = file.pages[0].dataoffsets[1], file.pages[0].databytecounts[1]  # type: ignore[union-attr]
+    content = bytearray(path.read_bytes())
+    content[start : start + length] = bytes(length)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"mask\.tif: is damaged: strip or tile 1 .*; save the mask anew"):
+        read_labels(path, levels)
 
 
 @pytest.mark.parametrize("kind", ["png", "tif"])

@@ -108,6 +108,16 @@ def test_16_bits_are_brought_down_by_the_full_range(name: str, channels: int) ->
     assert expected[values == 4095].max() == 16
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_values_of_fewer_bits_than_16_are_read_by_their_own_range(bits: int) -> None:
+    """As cameras measure and microscope programs store them, with nothing that says so: white is not black."""
+    most = (1 << bits) - 1
+    values = np.array([0, most // 3, most // 2, most] * 36, np.uint16).reshape(9, 16)
+    expected = np.array([0, 85, 127, 255] * 36, np.uint8).reshape(9, 16)
+    for name in (".png", ".tiff"):
+        assert np.abs(decode(opencv_file(name, values))[..., 0].astype(int) - expected).max() <= 1
+
+
 def test_alpha_is_dropped() -> None:
     see_through = np.dstack([picture(), np.zeros((16, 24), np.uint8)])
     np.testing.assert_array_equal(decode(pillow_file(Image.fromarray(see_through), "png")), picture())
@@ -122,6 +132,14 @@ def test_an_alpha_that_is_not_in_the_colours_leaves_them_as_they_are(order: str,
     pixels = np.dstack([picture(), np.full(picture().shape[:2], alpha, np.uint8)])
     data = tiff_file(pixels, photometric="rgb", extrasamples=["unassalpha"], byteorder=order)
     assert np.array_equal(decode(data), picture())
+
+
+@pytest.mark.parametrize(("kind", "told"), [(1, 2), (3, 999), (4, 2), (8, 2)])  # byte, Corel's value, long, signed
+def test_nor_does_one_that_is_told_in_another_way(kind: int, told: int) -> None:
+    pixels = np.dstack([picture(), np.full(picture().shape[:2], 100, np.uint8)])
+    data = bytearray(tiff_file(pixels, photometric="rgb", extrasamples=["unassalpha"]))
+    struct.pack_into("<HIHxx", data, entries(data)[338] + 2, kind, 1, told)
+    assert np.array_equal(decode(bytes(data)), picture())
 
 
 PACKINGS = {
@@ -216,6 +234,59 @@ def entries(data: bytearray) -> dict[int, int]:
     first = struct.unpack_from("<I", data, 4)[0]
     places = range(first + 2, first + 2 + 12 * struct.unpack_from("<H", data, first)[0], 12)
     return {struct.unpack_from("<H", data, at)[0]: at for at in places}
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "sentence"),
+    [
+        (259, 34712, r"is packed in a way that is not read here \(TIFF compression 34712\); export it without"),
+        (259, 1234, r"is packed in a way that is not read here \(TIFF compression 1234\)"),
+        (262, 8, r"holds colours that are not read here \(TIFF photometric 8\); export RGB"),
+        (262, 1, r"says that its 3 colours are grey \(TIFF photometric 1\); export RGB"),
+        (254, 1, r"begins with a thumbnail or a mask of its picture; export single pictures"),
+    ],
+)
+def test_a_tiff_that_the_decoder_would_show_wrongly_is_refused(tag: int, value: int, sentence: str) -> None:
+    """Of most other packings it makes black without a word, and cells are counted in black."""
+    data = bytearray(tiff_file(field(), photometric="rgb", subfiletype=0, metadata=None))
+    assert np.array_equal(decode(bytes(data)), field())
+    struct.pack_into("<H", data, entries(data)[tag] + 8, value)
+    with pytest.raises(ImageError, match=sentence):
+        decode(bytes(data))
+
+
+def test_an_lzw_strip_that_does_not_clear_its_table_first_is_not_black() -> None:
+    data = bytearray(pillow_file(Image.fromarray(field()), "tiff", compression="tiff_lzw"))
+    first = struct.unpack_from("<I", data, entries(data)[273] + 8)[0]
+    if struct.unpack_from("<I", data, entries(data)[273] + 4)[0] > 1:
+        first = struct.unpack_from("<I", data, first)[0]
+    assert int.from_bytes(data[first : first + 2]) >> 7 == 256
+    data[first] = 0x40
+    with pytest.raises(ImageError, match="is damaged: strip or tile 0"):
+        decode(bytes(data))
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_a_jpeg_with_a_part_that_was_never_written_is_no_picture_with_a_grey_end(progressive: int) -> None:
+    made = field(480, 640)
+    _, file = cv2.imencode(".jpg", made, [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])
+    whole = file.tobytes()
+    middle = len(whole) // 2
+    for holed in (
+        whole[:middle] + bytes(len(whole) - middle - 2) + whole[-2:],
+        whole[:middle] + bytes(4096) + whole[middle + 4096 :],
+    ):
+        with pytest.raises(ImageError, match=r"is damaged: a part of its JPEG is zeros, as if it was never written"):
+            decode(holed)
+    assert decode(whole + bytes(5000)).shape == (480, 640, 3)  # beside the picture zeros are no damage
+    beside = b"\xff\xef" + struct.pack(">H", 5002) + bytes(5000)
+    assert np.array_equal(decode(whole[:2] + beside + whole[2:]), decode(whole))
+
+
+def test_a_jpeg_of_one_colour_may_hold_nothing_but_zeros() -> None:
+    grey = Image.fromarray(np.full((1024, 1024), 128, np.uint8))
+    data = pillow_file(grey, "jpeg", optimize=True)
+    assert bytes(512) in data and np.ptp(decode(data)) == 0
 
 
 @pytest.mark.parametrize("tables", [("starts",), ("lengths",), ("starts", "lengths")], ids=" and ".join)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import struct
+from functools import cache
 from typing import Any
 
 import cv2
@@ -17,10 +17,12 @@ from station.contract.tiff import open_tiff
 # EXIF rotation applied, grey and palettes spread to three channels, alpha dropped, 16 bits kept.
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 
-_EXTRA_SAMPLES, _SHORT, _UNSPECIFIED, _UNASSOCIATED = 338, 3, 0, 2  # TIFF 6.0: a tag, its type, two of its values
+_EXTRA_SAMPLES, _UNASSOCIATED = 338, (2, 999)  # TIFF 6.0: a tag and its value for alpha; Corel's value
+_HOLE = bytes(512)  # coded data of a camera's picture never hold so many zeros; those of a picture of one colour may
 
-# By the full range and never by the brightest pixel, so that a dark picture stays dark: round(v / 257).
-_TO_8_BIT = ((np.arange(65_536) + 128) // 257).astype(np.uint8)
+# Cameras store the 10, 12 or 14 bits that they measure as they are. By the range of these and never by the brightest
+# pixel, so that a dark picture stays dark.
+_DEPTHS = (10, 12, 14, 16)
 
 
 def decode(data: bytes, *, max_megapixels: float = 50.0) -> NDArray[np.uint8]:
@@ -31,7 +33,7 @@ def decode(data: bytes, *, max_megapixels: float = 50.0) -> NDArray[np.uint8]:
     """
     header = read_header(data)
     _check_size(header, max_megapixels)
-    return np.ascontiguousarray(cv2.cvtColor(_to_8_bit(_decoded(data, header)), cv2.COLOR_BGR2RGB), np.uint8)
+    return np.ascontiguousarray(cv2.cvtColor(_to_8_bit(pixels(data, header, _FLAGS)), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
@@ -51,16 +53,19 @@ def _check_size(header: Header, max_megapixels: float) -> None:
         )
 
 
-def _decoded(data: bytes, header: Header) -> NDArray[Any]:
+def pixels(data: bytes, header: Header, flags: int) -> NDArray[Any]:
+    """What OpenCV makes of a whole file by its flags of `imread`. Raises ImageError where that is not what it holds."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it writes to stderr what is raised here
     try:
-        picture = cv2.imdecode(np.frombuffer(_as_meant(data, header), np.uint8), _FLAGS)
+        picture = cv2.imdecode(np.frombuffer(_as_meant(data, header), np.uint8), flags)
     except cv2.error as error:
         raise _undecodable(header) from error
     if picture is None:
         raise _undecodable(header)
     if header.format == "tiff":
         check_packing(data)
+    if header.format == "jpeg" and data.find(_HOLE, *header.coded) >= 0 and np.ptp(picture) > 0:
+        raise ImageError("is damaged: a part of its JPEG is zeros, as if it was never written; copy the file again")
     return picture
 
 
@@ -69,13 +74,20 @@ def _as_meant(data: bytes, header: Header) -> bytes | bytearray:
     if header.format != "tiff":
         return data
     tiff = open_tiff(data)
-    page = tiff.directories()[0]
-    extra = page.get(_EXTRA_SAMPLES)
-    if extra is None or (extra.kind, extra.count, tiff.number(extra)) != (_SHORT, 1, _UNASSOCIATED):
+    extra = tiff.directories()[0].get(_EXTRA_SAMPLES)
+    kinds = tiff.values(extra)
+    if extra is None or len(kinds) != 1 or kinds[0] not in _UNASSOCIATED:
         return data
     changed = bytearray(data)
-    struct.pack_into(tiff.order + "H", changed, extra.at, _UNSPECIFIED)
+    changed[extra.at : extra.at + kinds.itemsize] = bytes(kinds.itemsize)  # unspecified, in either order
     return changed
+
+
+@cache
+def _to_8_bit_of(bits: int) -> NDArray[np.uint8]:
+    """Value of so many bits -> 0..255, rounded."""
+    most = (1 << bits) - 1
+    return ((np.arange(most + 1) * 255 + most // 2) // most).astype(np.uint8)
 
 
 def _undecodable(header: Header) -> ImageError:
@@ -86,6 +98,7 @@ def _to_8_bit(bgr: NDArray[Any]) -> NDArray[np.uint8]:
     if bgr.dtype == np.uint8:
         return bgr.view(np.uint8)
     if bgr.dtype == np.uint16:
-        narrow: NDArray[np.uint8] = _TO_8_BIT[bgr]
+        bits = next(bits for bits in _DEPTHS if int(bgr.max(initial=0)) < 1 << bits)
+        narrow: NDArray[np.uint8] = _to_8_bit_of(bits)[bgr]
         return narrow
     raise ImageError(f"holds {bgr.dtype} values; export 8 or 16 bits per channel, unsigned")

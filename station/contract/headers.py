@@ -27,7 +27,8 @@ class Header:
     width: int
     height: int
     pages: int  # TIFF: directories in the file, one picture and any thumbnails; otherwise 1
-    captured_at: datetime | None  # the camera's local time, without a zone
+    captured_at: datetime | None  # the camera's local time, without a zone unless the file tells it
+    coded: tuple[int, int] = (0, 0)  # JPEG: first and last byte of the coded data, without what lies beside the picture
 
 
 def read_header(data: bytes) -> Header:
@@ -149,8 +150,8 @@ _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def _read_jpeg(data: bytes) -> Header:
-    size, captured_at, scanned, at = (0, 0), None, False, 2
-    while (step := _next_marker(data, at, scanned))[0] != _EOI:
+    size, captured_at, coded_at, at = (0, 0), None, 0, 2
+    while (step := _next_marker(data, at, coded_at > 0))[0] != _EOI:
         marker, at = step
         length = unpack(">H", data, at)[0]
         if length < 2:
@@ -161,11 +162,11 @@ def _read_jpeg(data: bytes) -> Header:
             size = (width, height)
         elif marker == 0xE1 and data.startswith(b"Exif\0\0", at + 2):
             captured_at = captured_at or exif_time(data[at + 8 : at + length])
-        scanned = scanned or marker == _SOS
         at += length
-    if size == (0, 0) or not scanned:
+        coded_at = coded_at or (at if marker == _SOS else 0)
+    if size == (0, 0) or not coded_at:
         raise ImageError("is damaged: its JPEG ends without a picture")
-    return Header("jpeg", *size, 1, captured_at)
+    return Header("jpeg", *size, 1, captured_at, (coded_at, step[1]))
 
 
 def _next_marker(data: bytes, at: int, scanned: bool) -> tuple[int, int]:
@@ -182,7 +183,11 @@ def _next_marker(data: bytes, at: int, scanned: bool) -> tuple[int, int]:
 # TIFF: one directory for each page; the pixels lie in strips or tiles.
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _SAMPLE_FORMAT = 254, 256, 257, 258, 339
-_PHOTOMETRIC, _SAMPLES, _PLANES, _WHITE_IS_ZERO = 262, 277, 284, 0
+_COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA_SAMPLES = 259, 262, 277, 284, 338
+_WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
+# What the decoder unpacks: of another packing it may make a black picture without a word.
+_PACKINGS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946})
+_COLOURS = frozenset({0, 1, 2, 3, 5, 6})  # grey, RGB, palette, CMYK, YCbCr; CIELab comes out yellow
 _STRIPS, _TILES = (273, 279), (324, 325)  # positions, lengths
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _TILE_STEP, _MODEST_TILE = 16, 1 << 22  # sides are multiples of the one, px; a tile of the other is no burden, px
@@ -195,6 +200,8 @@ def _read_tiff(data: bytes) -> Header:
     directories = tiff.directories()
     page, *others = directories
     pictures = [other for other in others if not tiff.number(other.get(_SUBFILE)) & _THUMBNAIL_OR_MASK]
+    if tiff.number(page.get(_SUBFILE)) & _THUMBNAIL_OR_MASK:
+        raise ImageError("begins with a thumbnail or a mask of its picture; export single pictures")
     if pictures:  # a confocal stack: decoders show its first page and drop the others in silence
         raise ImageError(f"holds {1 + len(pictures)} pages; export single pictures")
     _check_samples(tiff, page)
@@ -209,11 +216,23 @@ def _check_samples(tiff: Tiff, page: Directory) -> None:
     kind = _SAMPLE_FORMATS.get(tiff.number(page.get(_SAMPLE_FORMAT), 1), "complex")
     if kind != "unsigned" or bits > 16:
         raise ImageError(f"holds {bits}-bit {kind} values; export 8 or 16 bits per channel, unsigned")
+    _check_colours(tiff, page)
     if bits > 8 and tiff.number(page.get(_PLANES), 1) != 1 and tiff.number(page.get(_SAMPLES), 1) > 1:
         # The decoder would leave memory unwritten and call it a picture.
         raise ImageError(f"holds {bits}-bit colours in a plane each; export it with the colours of a pixel together")
     if bits > 8 and tiff.number(page.get(_PHOTOMETRIC), 1) == _WHITE_IS_ZERO:
         raise ImageError(f"holds {bits}-bit values of which zero is white; export it with zero as black")
+
+
+def _check_colours(tiff: Tiff, page: Directory) -> None:
+    if (packing := tiff.number(page.get(_COMPRESSION), 1)) not in _PACKINGS:
+        way_out = "export it without compression, or with LZW"
+        raise ImageError(f"is packed in a way that is not read here (TIFF compression {packing}); {way_out}")
+    if (meaning := tiff.number(page.get(_PHOTOMETRIC), _BLACK_IS_ZERO)) not in _COLOURS:
+        raise ImageError(f"holds colours that are not read here (TIFF photometric {meaning}); export RGB")
+    colours = tiff.number(page.get(_SAMPLES), 1) - len(tiff.values(page.get(_EXTRA_SAMPLES)))
+    if _PHOTOMETRIC in page and meaning in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) and colours > 1:
+        raise ImageError(f"says that its {colours} colours are grey (TIFF photometric {meaning}); export RGB")
 
 
 def _check_strips(tiff: Tiff, page: Directory) -> None:

@@ -140,6 +140,8 @@ def _is_lzw(packed: bytes, needed: int, _row: int) -> bool:
     """Whether an LZW stream holds so many bytes, by the lengths of its codes, each of which stands for something."""
     if packed[:1] == b"\0" and packed[1:2] and packed[1] & 1:  # with the bits of old writers, the other way round
         return True
+    if int.from_bytes(packed[:2]) >> 7 != _CLEAR:  # the decoder would show black
+        return False
     bits = np.frombuffer(packed + b"\0\0\0\0", np.uint8).astype(np.uint32)
     at = found = 0
     while found < needed and at + 9 <= 8 * len(packed):

@@ -5,7 +5,9 @@ Sources: TIFF 6.0 (Adobe, 1992), the BigTIFF design (AWare Systems), Exif 2.32 (
 
 from __future__ import annotations
 
+import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -25,11 +27,17 @@ _TYPES = {
     2: "u1",
     3: "u2",
     4: "u4",
+    6: "u1",
+    8: "u2",
+    9: "u4",
     13: "u4",
     16: "u8",
     18: "u8",
-}  # bytes, text, unsigned, positions
-_DATE_TIME, _EXIF, _DATE_TIME_ORIGINAL = 306, 34665, 36867
+}  # bytes, text, whole numbers (of those with a sign the bits), positions
+_DATE_TIME, _EXIF = 306, 34665
+# When it was taken, digitised, changed; and where in the world that clock stood, hours east of Greenwich.
+_OFFSET = r"[+-]\d\d:\d\d"
+_MOMENTS = ((36867, 36881), (36868, 36882), (_DATE_TIME, 36880))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +75,18 @@ class Tiff:
             if len(found) == _MOST_PAGES:
                 raise ImageError(f"holds more than {_MOST_PAGES} pages; export single pictures")
             seen.add(at)
-            directory, at = self.directory(at)
+            directory, next_at = self.directory(at)
+            at = unpack(self._pointer, self.data, next_at)[0]
             found.append(directory)
         return found
 
+    def first(self) -> Directory:
+        """The first directory, whatever its pointer to the next one says."""
+        at = unpack(self._pointer, self.data, 8 if self.big else 4)[0]
+        return self.directory(at)[0]
+
     def directory(self, at: int) -> tuple[Directory, int]:
-        """The directory at byte `at`, and the position of the next one (0: none)."""
+        """The directory at byte `at`, and where the position of the next one stands."""
         if at < 8:
             raise Incomplete("has no TIFF directory yet")
         count_layout, entry = (self.order + "Q", "HHQ8x") if self.big else (self.order + "H", "HHI4x")
@@ -80,9 +94,9 @@ class Tiff:
         if count > _MOST_ENTRIES:
             raise ImageError(f"is damaged: a TIFF directory claims {count} entries")
         start, size = at + struct.calcsize(count_layout), struct.calcsize("<" + entry)
-        following = unpack(self._pointer, self.data, start + count * size)[0]
         entries = [self._entry(entry, start + k * size) for k in range(count)]
-        return dict(reversed(entries)), following  # the first of a tag counts, as for decoders: what they make room for
+        # The first of a tag counts, as for decoders: what they make room for.
+        return dict(reversed(entries)), start + count * size
 
     def _entry(self, layout: str, at: int) -> tuple[int, Entry]:
         tag, kind, count = unpack(self.order + layout, self.data, at)
@@ -112,27 +126,40 @@ def open_tiff(data: bytes) -> Tiff:
 
 
 def capture_time(tiff: Tiff, directory: Directory) -> datetime | None:
-    """EXIF DateTimeOriginal, else DateTime, as local time without a zone; none if broken or never set."""
-    try:
-        exif = tiff.directory(tiff.number(directory[_EXIF]))[0] if _EXIF in directory else {}
-        texts = [tiff.values(exif.get(_DATE_TIME_ORIGINAL)), tiff.values(directory.get(_DATE_TIME))]
-    except ImageError:  # a broken time costs the time, never the picture
-        return None
-    return next(filter(None, map(_moment, texts)), None)
+    """EXIF DateTimeOriginal, else DateTimeDigitized, else DateTime; none if broken or never set.
+
+    Local time, without a zone unless EXIF 2.31 tells it.
+    """
+    tags = {_DATE_TIME: directory[_DATE_TIME]} if _DATE_TIME in directory else {}
+    with suppress(ImageError):  # a broken time costs the time, never the picture
+        tags |= tiff.directory(tiff.number(directory.get(_EXIF)))[0] if _EXIF in directory else {}
+    found = (_moment(_text(tiff, tags, moment), _text(tiff, tags, offset)) for moment, offset in _MOMENTS)
+    return next(filter(None, found), None)
 
 
 def exif_time(block: bytes) -> datetime | None:
     """The capture time in an EXIF block; none if it is empty or broken."""
     try:
         tiff = open_tiff(block)
-        return capture_time(tiff, tiff.directories()[0])
+        return capture_time(tiff, tiff.first())
     except ImageError:
         return None
 
 
-def _moment(text: NDArray[np.unsignedinteger]) -> datetime | None:
+def _text(tiff: Tiff, tags: Directory, tag: int) -> str:
     try:
-        moment = datetime.strptime(text[:19].tobytes().decode("ascii"), "%Y:%m:%d %H:%M:%S")
+        return tiff.values(tags.get(tag)).astype(np.uint8).tobytes().decode("ascii", "replace").rstrip("\0 ")
+    except ImageError:
+        return ""
+
+
+def _moment(text: str, offset: str) -> datetime | None:
+    parts = re.fullmatch(rf"([\d: ]{{19}})(?:\.\d+)?({_OFFSET})?", text)
+    if parts is None:
+        return None
+    zone = parts[2] or (offset if re.fullmatch(_OFFSET, offset) else "")
+    try:
+        moment = datetime.strptime(parts[1] + zone, f"%Y:%m:%d %H:%M:%S{'%z' if zone else ''}")
     except ValueError:
         return None
     # A camera clock that was never set says 0000, 1970 or 1980.

@@ -12,8 +12,8 @@ from typing import TypeAlias, TypeVar
 from trainer.datasets.encodings import Encoding
 from trainer.datasets.samples import DataError, Sample, table_column
 
-PICTURES = frozenset({".bmp", ".dib", ".tif", ".tiff", ".jpg", ".jpeg", ".png"})
-LOSSY = (".jpg", ".jpeg")
+PICTURES = frozenset({".bmp", ".dib", ".tif", ".tiff", ".jpg", ".jpeg", ".jpe", ".jfif", ".png"})
+LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
 LOSSLESS = PICTURES.difference(LOSSY)  # a mask that was stored with loss has values that nobody drew
 _MOST_CELLS = 100_000  # in one picture: more is a slip of the pen
 

@@ -12,7 +12,7 @@ from typing import Final, Literal, cast
 import cv2
 import numpy as np
 
-from station.contract.decoding import decode
+from station.contract.decoding import decode, pixels
 from station.contract.errors import StationError
 from station.contract.headers import read_header
 from station.contract.imaging import RGB
@@ -88,12 +88,9 @@ def read_mask(path: Path) -> Mask:
     """
     try:
         content = path.read_bytes()
-        read_header(content)  # OpenCV would fill up with zeros what is missing at the end of a file
-        mask = cv2.imdecode(np.frombuffer(content, np.uint8), _MASK_FLAGS)
-    except (OSError, StationError, cv2.error) as cause:
+        mask = pixels(content, read_header(content), _MASK_FLAGS)
+    except (OSError, StationError) as cause:
         raise DataError(f"{path}: {cause}; save the mask anew") from cause
-    if mask is None:
-        raise DataError(f"{path}: cannot be decoded; save the mask anew")
     if mask.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{path}: the mask holds {mask.dtype} values; save it with 8 or 16 bits, unsigned")
     rgb = mask if mask.ndim == 2 else mask[..., ::-1]  # OpenCV gives blue first
