@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from station.contract.errors import DatabaseError
 from station.database.records import FileStamp
@@ -16,6 +17,7 @@ from station.database.store import Store
 from station.intake import FOLDER_IDENTITY
 from station.watching import as_stored, cause, changed_at, look
 
+_T = TypeVar("_T")
 _AT_ONCE = 500  # rows per transaction, so that a station that runs can write between two
 
 
@@ -26,7 +28,7 @@ class Plan:
     before: datetime
     masks: tuple[int, ...]
     mask_bytes: int
-    images: tuple[int, ...] = ()
+    images: tuple[OldImage, ...] = ()
     still_there: int = 0  # images as old, of which a file is there: they would be counted again
     arriving: int = 0  # files that may still be copied: as long as there are any, nobody knows what they are
 
@@ -50,22 +52,26 @@ def plan(store: Store, before: datetime, folder: Path | None = None, *, whole_si
     if arriving := sum(max(files[path].mtime_ns / 1e9, changed_at(path)) > whole_since for path in strangers):
         return replace(told, still_there=len(old) - len(gone), arriving=arriving)
     back = frozenset(_contents(strangers))
-    images = tuple(image.image_id for image in gone if image.sha256 not in back)
+    images = tuple(image for image in gone if image.sha256 not in back)
     return replace(told, images=images, still_there=len(old) - len(images))
 
 
 def still_due(planned: Plan, store: Store, folder: Path, *, whole_since: float = math.inf) -> Plan:
     """What is left of a plan if files came back since it was made. Raises as `plan` does."""
     again = plan(store, planned.before, folder, whole_since=whole_since)
-    return replace(again, masks=planned.masks, images=tuple(sorted({*planned.images} & {*again.images})))
+    due = {image.image_id for image in again.images}
+    return replace(again, masks=planned.masks, images=tuple(one for one in planned.images if one.image_id in due))
 
 
-def prune(store: Store, planned: Plan) -> None:
-    """Remove what was planned. A prune that is cut off leaves whole images, and goes on when it is called again."""
+def prune_masks(store: Store, planned: Plan) -> None:
+    """Remove the masks that were planned. What is cut off goes on when it is called again."""
     for some in _batches(planned.masks):
         store.remove_masks(some, planned.before)
-    for some in _batches(planned.images):
-        store.remove_images(some, planned.before)
+
+
+def prune_images(store: Store, planned: Plan) -> int:
+    """Remove the images that were planned, but for those that changed since; how many went."""
+    return sum(store.remove_images(some, planned.before) for some in _batches(planned.images))
 
 
 def _files_in(folder: Path, store: Store) -> dict[str, FileStamp]:
@@ -81,7 +87,7 @@ def _files_in(folder: Path, store: Store) -> dict[str, FileStamp]:
 
 
 def _is_there(image: OldImage, files: Mapping[str, FileStamp], moved: set[tuple[int, int]]) -> bool:
-    return any(path in files or (size, mtime_ns) in moved for path, size, mtime_ns in image.files)
+    return any(path in files or (size, mtime_ns) in moved for path, size, mtime_ns, _inode in image.files)
 
 
 def _not_looked_at(files: Mapping[str, FileStamp], store: Store) -> Iterator[str]:
@@ -106,5 +112,5 @@ def _contents(paths: Iterable[str]) -> Iterator[str]:
             ) from error
 
 
-def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
+def _batches(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))

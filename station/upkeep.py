@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -97,22 +98,25 @@ def remove_surplus(made: Path, database: Path, keep: int, now: datetime) -> tupl
     """Remove the oldest backups of this database beside `made`, until with it `keep` are left; 0 keeps all.
 
     `made` stays, and so does every file of another name, but for copies that were cut off more than a day ago. Those
-    whose names lie ahead, from when the clock was wrong, go before the others, or they would outlast them all.
+    whose names lie ahead, from when the clock was wrong, go before the others, or they would outlast them all. One that
+    was made since `made` is for whoever made it to tidy up after.
     """
     ahead = backup_name(database, now + _AHEAD)
     with _named(made.parent, "an old backup cannot be removed"):
-        others = [path for path in backups_in(made.parent, database) if path != made]
+        written = {path: path.stat().st_mtime for path in backups_in(made.parent, database)}
+        since = written.pop(made, math.inf)
+        others = [path for path, at in written.items() if not since < at <= now.timestamp()]
         others.sort(key=lambda path: path.name <= ahead)
         surplus = others[: max(0, len(others) + 1 - keep)] if keep else []
         cut_off = [path for path in _called_as_backups(made.parent, database) if _is_abandoned(path, now)]
         for path in [*surplus, *cut_off]:
-            path.unlink()
+            path.unlink(missing_ok=True)
     return tuple(surplus)
 
 
 def _called_as_backups(folder: Path, database: Path) -> list[Path]:
     """With those that are still written, or were cut off."""
-    ours = re.compile(rf"{re.escape(database.stem)}-\d{{8}}T\d{{6}}Z\.db(\.part)?")
+    ours = re.compile(rf"{re.escape(database.stem)}-\d{{8}}T\d{{6}}Z\.db((\.\d+)?\.part)?")
     return sorted(path for path in folder.iterdir() if ours.fullmatch(path.name) and path.is_file())
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.pool import Pool
 
 from station.database.records import AnalysisRecord, FileStamp, ImageResult, NewImage, StoredCell
 from station.database.store import Store
+from station.pruning import Plan, prune_images, prune_masks
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -86,3 +87,15 @@ def half_saved(store: Store) -> bool:
     assert rows(store.path, "PRAGMA integrity_check") == [("ok",)]
     found = any(rows(store.path, f"SELECT 1 FROM {name}") for name in ("analyses", "cells", "masks"))
     return found or [row.status for row in results(store)] != ["leased"]
+
+
+def pruned(store: Store, planned: Plan) -> int:
+    """Remove all that was planned; how many images went."""
+    prune_masks(store, planned)
+    return prune_images(store, planned)
+
+
+def remove(store: Store, *image_ids: int) -> None:
+    """Take images away, as a prune would."""
+    old = store.old_images(START + 9999 * DAY)
+    assert store.remove_images([one for one in old if one.image_id in image_ids], START + DAY) == len(image_ids)

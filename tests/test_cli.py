@@ -536,6 +536,28 @@ def test_yesterday_is_the_stations_and_names_the_file(home: Path, station: Comma
     assert station("report", "--date", "today", "--config", path).stdout.startswith(today)
 
 
+def test_a_report_that_cannot_be_written_whole_leaves_the_one_before(
+    home: Path, station: Command, tmp_path: Path
+) -> None:
+    """A page cut off by a full disk passed for a finished one, and `--missing` never made it anew."""
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    place, linked = folder / "day.html", folder / "link.html"
+    linked.symlink_to(place)
+    told = ("report", "--format", "html", "-o", linked, "--config", home / "station.toml")
+    assert station(*told).returncode == 0
+    before = place.read_text()
+    code = (
+        "import resource, sys; from pathlib import Path; from station.cli.report import _write;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); _write(Path(sys.argv[1]), 'x' * 5000)"
+    )
+    cut = subprocess.run([sys.executable, "-c", code, linked], capture_output=True, text=True)
+    assert f"{linked} cannot be written (File too large); name another place with -o" in cut.stderr
+    assert place.read_text() == before and linked.is_symlink()
+    assert {path.name for path in folder.iterdir()} == {"day.html", "link.html"}
+    assert "White cells" in station(*told[:4], "/dev/stdout", *told[5:]).stdout
+
+
 def test_pages_that_were_missed_are_written_and_none_twice(home: Path, station: Command) -> None:
     """The machine was off at some midnights; yesterday's page is made anew, for it may have been made by day."""
     path, now = home / "station.toml", datetime.now(UTC)

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from conftest import LONG
 from networks import COLOURS, DIAMETER_PX, disc_labels, tiny_bundle
 from stations import START, Bench
-from stores import DAY, analysis, new, rows
+from stores import DAY, analysis, new, remove, rows
 
 from station.cli import main
 from station.contract.corrections import RejectImage, RemoveCell
@@ -365,7 +365,7 @@ def test_small_copies_go_with_the_masks_and_pairs_with_their_pictures(bench: Ben
     bench.store.remove_masks(ids, bench.utc())  # type: ignore[arg-type]
     assert rows(bench.store.path, "SELECT count(*) FROM fingerprints") == [(0,)]
     assert overlapping(bench) == {("b", "a")}
-    bench.store.remove_images([bench.stored()["a.bmp"].image_id], bench.utc())
+    remove(bench.store, bench.stored()["a.bmp"].image_id)
     assert rows(bench.store.path, "SELECT count(*) FROM overlaps") == [(0,)]
 
 
@@ -376,7 +376,7 @@ def test_a_pair_with_a_picture_that_is_pruned_meanwhile_is_none(store: Store) ->
     for lease in leased[:2]:
         store.save_analysis(analysis(lease.image_id))
     pairs = tuple(StoredOverlap(leased[2].image_id, lease.image_id, 5.0, 5.0, 0.5, 1.0) for lease in leased[:2])
-    store.remove_images([leased[0].image_id], START + DAY)
+    remove(store, leased[0].image_id)
     store.save_analysis(replace(analysis(leased[2].image_id), registered=Registered(SmallCopy(8, b"jpeg"), pairs)))
     assert rows(store.path, "SELECT earlier_id FROM overlaps") == [(leased[1].image_id,)]
     assert store.counts_by_status()["done"] == 2

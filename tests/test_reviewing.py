@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from networks import DIAMETER_PX, colour_network, discs, png, tiny_manifest
-from stores import START, Clock, analysis, new, results, rows
+from stores import START, Clock, analysis, new, pruned, results, rows
 
 from station.cli import main
 from station.contract.analysis import Scale, analyse
@@ -40,7 +40,7 @@ from station.database.gallery import Sieve
 from station.database.records import NewImage
 from station.database.review_records import NewCorrection, Reviewed, Seen, Slide
 from station.database.store import Store
-from station.pruning import plan, prune
+from station.pruning import plan
 from station.reports import summarise
 from station.reviewing import Outcome, correct, masks_of, picture_of, state_of, stored
 from station.signing import sign
@@ -483,7 +483,7 @@ def test_masks_of_a_corrected_image_stay_until_the_image_goes(room: Reviewing) -
     room.say(AWAY)
     late = START + timedelta(days=999)
     masks = "SELECT analysis_id FROM masks"
-    prune(room.store, plan(room.store, late))
+    pruned(room.store, plan(room.store, late))
     assert rows(room.store.path, masks) == [(1,)]
     room.store.remove_masks([1], late)  # planned before the correction was made
     assert rows(room.store.path, masks) == [(1,)]
@@ -496,8 +496,8 @@ def test_masks_of_a_corrected_image_stay_until_the_image_goes(room: Reviewing) -
     for path in (room.folder / "S-17").iterdir():
         path.unlink()
     planned = plan(room.store, late, room.folder)
-    assert planned.images == (1, 2)
-    prune(room.store, planned)
+    assert [one.image_id for one in planned.images] == [1, 2]
+    pruned(room.store, planned)
     for table in ("images", "analyses", "masks", "corrections", "reviewed_cells", "reviewed_masks"):
         assert rows(room.store.path, f"SELECT count(*) FROM {table}") == [(0,)], table
     assert rows(room.store.path, "PRAGMA foreign_key_check") == []

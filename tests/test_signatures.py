@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
-from stores import DAY, HOUR, START, Clock, analysis, cell, new, rows, wait
+from stores import HOUR, START, Clock, analysis, cell, new, remove, rows, wait
 
 from station.cli import main
 from station.contract.corrections import Accept, Flag, RejectImage, Withdraw
@@ -160,7 +160,7 @@ def test_later_changes_show_and_signing_anew_is_appended(store: Store) -> None:
     correct(store, 3, Accept(), "Ben")
     assert state(store) == ("changed since", "image 3: corrected, accepted or marked, 5 -> 5 white cells")
     sign(store, "slide", "S-17", "Ben", UTC)
-    store.remove_images([2], START + DAY)
+    remove(store, 2)
     assert state(store) == ("changed since", "image 2: not there any more, had 2 white cells")
 
 

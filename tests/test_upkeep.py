@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 from networks import discs, png, tiny_bundle
 from stations import Bench
-from stores import DAY, START, Clock, analysis, cell, new, refuse, results, rows, wait
+from stores import DAY, START, Clock, analysis, cell, new, pruned, refuse, results, rows, wait
 
 from station.cli import main
+from station.contract.corrections import RejectImage
 from station.contract.errors import DatabaseError, StationError
 from station.database import connection, schema
 from station.database.backup import sizes
@@ -31,7 +32,8 @@ from station.database.lock import RunLock
 from station.database.records import FileStamp, NewImage
 from station.database.store import Store
 from station.intake import FOLDER_IDENTITY
-from station.pruning import plan, prune, still_due
+from station.pruning import Plan, plan, prune_images, prune_masks, still_due
+from station.reviewing import correct
 from station.upkeep import LAST_BACKUP, back_up, backup_name, remove_surplus, restore
 
 SOAKING = os.environ.get("WBC_SOAK") == "1"  # `make soak`: the full size
@@ -150,7 +152,7 @@ def test_the_oldest_backups_go_and_nothing_else_does(store: Store, tmp_path: Pat
     others |= {"station-before-prune-20200101T000000Z.db", "station-20260101T000000Z.db.part"}
     folder = tmp_path / "backups"
     folder.mkdir()
-    for name in {*others, "station-20200101T000000Z.db.part"}:
+    for name in {*others, "station-20200101T000000Z.db.part", "station-20200102T000000Z.db.77.part"}:
         (folder / name).touch()
         last_byte = START - (DAY / 2 if name in others else 2 * DAY)
         os.utime(folder / name, (last_byte.timestamp(), last_byte.timestamp()))
@@ -163,6 +165,26 @@ def test_the_oldest_backups_go_and_nothing_else_does(store: Store, tmp_path: Pat
     # The clock was set back: what was made last has the oldest name, and stays.
     assert remove_surplus(ours[2], store.path, 1, START) == (ours[3], ours[4])
     assert {path.name for path in folder.iterdir()} == others | {ours[2].name}
+
+
+def test_of_two_that_back_up_at_once_the_newer_copy_stays(store: Store, tmp_path: Path) -> None:
+    """Each tidies up when both are there: one would take away the other's, and so would the other."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    first, second = (folder / f"station-20261123T00000{number}Z.db" for number in (1, 2))
+    for number, path in enumerate((first, second)):
+        path.touch()
+        os.utime(path, (START.timestamp() - 9 + number,) * 2)
+    assert remove_surplus(first, store.path, 1, START) == ()
+    assert remove_surplus(second, store.path, 1, START) == (first,)
+    assert list(folder.iterdir()) == [second]
+
+
+def test_a_copy_that_another_program_writes_to_the_same_name_is_left_to_it(store: Store, tmp_path: Path) -> None:
+    theirs = tmp_path / "copy.db.1.part"
+    theirs.write_text("theirs")
+    back_up(store.path, tmp_path / "copy.db", spare_bytes=0, clock=lambda: START, monotonic=lambda: 0.0)
+    assert {path.name for path in tmp_path.glob("copy*")} == {"copy.db", theirs.name}
 
 
 def test_copies_from_when_the_clock_was_ahead_do_not_outlast_the_others(store: Store, tmp_path: Path) -> None:
@@ -479,6 +501,10 @@ def test_the_restore_command_checks_asks_and_says_what_it_did(store: Store, call
 # Pruning
 
 
+def ids(planned: Plan) -> tuple[int, ...]:
+    return tuple(image.image_id for image in planned.images)
+
+
 def masks(store: Store) -> list[tuple[object, ...]]:
     return rows(store.path, "SELECT analysis_id FROM masks ORDER BY analysis_id")
 
@@ -490,15 +516,15 @@ def test_masks_go_by_the_age_of_the_analysis_and_counts_stay(store: Store, clock
     before = results(store), rows(store.path, "SELECT * FROM cells")
     planned = plan(store, START + DAY)
     assert (planned.masks, planned.mask_bytes, planned.images) == ((1,), len(b"\x89PNG\0labels\0\xff"), ())
-    prune(store, planned)
+    pruned(store, planned)
     assert masks(store) == [(2,)]
     assert (results(store), rows(store.path, "SELECT * FROM cells")) == before
     assert store.fact("masks_pruned_before") == (START + DAY).isoformat()
-    prune(store, plan(store, START))  # nothing is as old
+    pruned(store, plan(store, START))  # nothing is as old
     assert store.fact("masks_pruned_before") == (START + DAY).isoformat()
     clock.after(days=10)
     count(store, "c.bmp")
-    prune(store, replace(plan(store, START + 30 * DAY), before=START))  # the latest of several counts
+    pruned(store, replace(plan(store, START + 30 * DAY), before=START))  # the latest of several counts
     assert masks(store) == [] and store.fact("masks_pruned_before") == (START + DAY).isoformat()
     assert store.fact("images_pruned_before") is None
 
@@ -515,13 +541,31 @@ def test_a_picture_that_comes_back_stays_whether_the_station_looked_at_it_or_not
         store.save_analysis(analysis(store.lease("w", 1)[0].image_id))
     (folder / "copy.bmp").write_text(texts["a.bmp"])  # with a time of its own, while no station runs
     planned = plan(store, START + DAY / 2, folder)
-    assert (planned.images, planned.still_there) == ((2, 3, 4), 1)
+    assert (ids(planned), planned.still_there) == ((2, 3, 4), 1)
     (folder / "b.bmp").write_text(texts["b.bmp"])  # while somebody is asked whether that is meant
     (folder / "another.bmp").write_text("of the same bytes!!!!")
     due = still_due(planned, store, folder)
-    assert (due.images, due.still_there) == ((3, 4), 2)
-    prune(store, due)
+    assert (ids(due), due.still_there) == ((3, 4), 2)
+    pruned(store, due)
     assert [row.image_id for row in results(store)] == [1, 2]
+
+
+def test_a_picture_with_which_somebody_works_after_the_backup_stays(store: Store, tmp_path: Path) -> None:
+    """One is corrected, one analysed again, of one the file is back and the station has recognised it."""
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    for name in ("corrected.bmp", "again.bmp", "back.bmp", "gone.bmp"):
+        count(store, str(folder / name))
+    planned = plan(store, START + DAY / 2, folder)
+    assert ids(planned) == (1, 2, 3, 4)
+    prune_masks(store, planned)
+    assert correct(store, 1, RejectImage(), "Ada").written
+    assert store.add_analysis(analysis(2, model_sha256="m2"))
+    stamp = replace(new(str(folder / "back.bmp")).stamp, inode=77)
+    assert store.add_image(replace(new(str(folder / "back.bmp")), stamp=stamp)).kind == "known"
+    assert prune_images(store, planned) == 1
+    assert [row.image_id for row in results(store)] == [1, 2, 3]
+    assert rows(store.path, "SELECT image_id FROM corrections") == [(1,)]
 
 
 def test_no_picture_goes_while_a_file_is_copied_into_the_folder(store: Store, tmp_path: Path) -> None:
@@ -537,7 +581,7 @@ def test_no_picture_goes_while_a_file_is_copied_into_the_folder(store: Store, tm
     assert (found.images, found.arriving, len(found.masks)) == ((), 1, 2)
     assert still_due(plan(store, START + DAY / 2, folder), store, folder, whole_since=copied_at - 62).images == ()
     found = plan(store, START + DAY / 2, folder, whole_since=copied_at + 1)
-    assert (found.images, found.arriving) == ((1, 2), 0)
+    assert (ids(found), found.arriving) == ((1, 2), 0)
     (folder / "b.bmp").write_bytes(b"")  # known but for its inode, as after another mount: it is not read
     size_of = "UPDATE files SET size = 0, mtime_ns = ?, inode = 7 WHERE path = ?"
     with closing(sqlite3.connect(store.path)) as connection, connection:
@@ -550,7 +594,7 @@ def test_nothing_goes_while_a_file_may_be_one_of_the_old_ones_and_cannot_be_read
     folder.mkdir()
     store.add_image(NewImage(str(folder / "a.bmp"), FileStamp(0, 1, 1), "content", "S", START, rung=False))
     store.save_analysis(analysis(store.lease("w", 1)[0].image_id))
-    assert plan(store, START + DAY / 2, folder).images == (1,)
+    assert ids(plan(store, START + DAY / 2, folder)) == (1,)
     (folder / "b.bmp").symlink_to("/proc/self/mem")  # told to be empty, and refuses to be read
     with pytest.raises(DatabaseError, match=r"b\.bmp cannot be read \(.*, so it is not known which old picture it may"):
         plan(store, START + DAY / 2, folder)
@@ -574,8 +618,8 @@ def test_only_counted_pictures_that_left_the_folder_go(store: Store, clock: Cloc
     wait(store, str(folder / "waiting.bmp"))
     refuse(store, str(folder / "refused.bmp"))
     planned = plan(store, START + DAY / 2, folder)
-    assert (planned.images, planned.still_there) == ((1, 4), 3)
-    prune(store, planned)
+    assert (ids(planned), planned.still_there) == ((1, 4), 3)
+    pruned(store, planned)
     assert [row.image_id for row in results(store)] == [2, 3, 5, 6, 7, 8, 9]
     assert rows(store.path, "SELECT count(*) FROM images WHERE status IN ('waiting', 'quarantined')") == [(2,)]
     for table in ("analyses", "image_paths", "files", "attempts"):
@@ -605,7 +649,7 @@ def test_a_picture_that_is_there_is_not_counted_again_and_one_that_comes_back_is
     (bench.folder / "goes.png").rename(tmp_path / "goes.png")
     (bench.folder / "moves.png").rename(bench.folder / "moved.png")
     planned = plan(bench.store, datetime(2100, 1, 1, tzinfo=UTC), bench.folder)
-    prune(bench.store, planned)
+    pruned(bench.store, planned)
     bench.run()
     assert bench.counts() == dict.fromkeys(("stays.png", "moved.png"), 1)
     assert rows(bench.store.path, "SELECT image_id FROM analyses ORDER BY id") == [(2,), (3,)]

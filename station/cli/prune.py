@@ -15,7 +15,7 @@ from station.database.backup import sizes
 from station.database.lock import RunLock
 from station.database.store import Store
 from station.printing import plural, printable, size
-from station.pruning import Plan, plan, prune, still_due
+from station.pruning import Plan, plan, prune_images, prune_masks, still_due
 from station.settings import Settings
 from station.upkeep import backup_name, compact
 
@@ -58,9 +58,10 @@ def command(older_than: int, everything: bool, yes: bool, dry_run: bool, vacuum:
             _tell(planned)
             if planned.images:
                 _make_sure(len(planned.images), settings, yes=yes)
-                planned = _still_due(planned, store, settings)
             free_before = sizes(database).free
-            prune(store, planned)
+            prune_masks(store, planned)
+            if planned.images:
+                _remove_images(planned, store, settings)
         freed = sizes(database).free - free_before
         if vacuum:
             compact(database)
@@ -74,12 +75,15 @@ def _whole_since(settings: Settings) -> float:
     return now_utc().timestamp() - settings.camera.patience_seconds
 
 
-def _still_due(planned: Plan, store: Store, settings: Settings) -> Plan:
-    """The folder is looked at once more: the question and the backup took their time."""
+def _remove_images(planned: Plan, store: Store, settings: Settings) -> None:
+    """The folder is looked at once more: the question, the backup and the masks took their time."""
     due = still_due(planned, store, settings.camera.folder, whole_since=_whole_since(settings))
-    if len(due.images) < len(planned.images):
-        click.echo(f"pictures that go after all: {len(due.images)}; files came into the camera folder meanwhile")
-    return due
+    gone = prune_images(store, due)
+    if gone < len(planned.images):
+        click.echo(
+            f"pictures that went after all: {gone}; {len(planned.images) - gone} stay, for a file of them came "
+            "back, or they were corrected or analysed again meanwhile"
+        )
 
 
 def _tell(planned: Plan) -> None:

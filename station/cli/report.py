@@ -10,6 +10,7 @@ import click
 
 from station.cli.context import config_option, now_utc, reading, settings_of
 from station.cli.days import DAY, any_span
+from station.contract.durable import write_whole
 from station.contract.errors import StationError
 from station.database.store import Store
 from station.days import bounds, days_in_words
@@ -114,7 +115,7 @@ def _place(output: Path, start: date, end: date) -> Path:
 
 def _write(output: Path, text: str) -> None:
     try:
-        output.write_text(text, encoding="utf-8")
+        write_whole(output, text)
     except OSError as cause:
         raise StationError(f"{output} cannot be written ({cause.strerror}); name another place with -o") from cause
     click.echo(f"wrote {output}")

@@ -38,10 +38,11 @@ def command(config: Path | None, as_json: bool) -> None:
     """
     settings = settings_of(config)
     with reading(settings) as store:
-        counts, items = store.counts_by_status(), store.open_items()
-        model, scale = store.active_model(), store.fact(CAMERA_SCALE)
-        trials = store.trials(model.sha256) if model else ()
-        trouble, clock = store.fact(ENGINE_TROUBLE), store.fact(CLOCK_TROUBLE)
+        with store.at_one_moment() as still:  # else a picture that is counted in between is in neither number
+            counts, items = still.counts_by_status(), still.open_items()
+            model, scale = still.active_model(), still.fact(CAMERA_SCALE)
+            trials = still.trials(model.sha256) if model else ()
+            trouble, clock = still.fact(ENGINE_TROUBLE), still.fact(CLOCK_TROUBLE)
         problem = folder_problem(store, settings.camera.folder)
     due = unsettled(items, folder_is_there=problem is None)
     running = holder(settings.database.path)

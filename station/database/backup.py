@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -56,7 +57,7 @@ def verified_copy(database: Path, target: Path) -> Path:
 
     A copy of the file alone would miss what lies in the write-ahead log. Raises DatabaseError; then nothing is left.
     """
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")  # another program may copy to the same name
     part.unlink(missing_ok=True)
     try:
         with in_words(database), closing(_reader(database)) as source:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from typing import Any
 
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from station.database import overlaps
@@ -29,11 +30,13 @@ class OldMasks:
 
 @dataclass(frozen=True, slots=True)
 class OldImage:
-    """A counted image, with every path that held it last: path, bytes, nanoseconds since 1970."""
+    """A counted image as it was when it was found old: any change since says that somebody works with it."""
 
     image_id: int
     sha256: str | None
-    files: tuple[tuple[str, int, int], ...]
+    analyses: int  # the newest, 0: none
+    corrections: int  # how many
+    files: tuple[tuple[str, int, int, int], ...]  # every path that held it last: path, bytes, ns since 1970, inode
 
 
 def old_masks(session: Session, before: datetime) -> list[OldMasks]:
@@ -53,19 +56,33 @@ def remove_masks(session: Session, analysis_ids: Sequence[int], before: datetime
 
 def old_images(session: Session, before: datetime) -> list[OldImage]:
     """Counted images captured before a moment. One that is not counted yet is never old."""
-    columns = (Image.id, Image.sha256, File.path, File.size, File.mtime_ns)
-    found = select(*columns).outerjoin(File).where(Image.status == "done", Image.captured_at < before)
-    by_image = groupby(session.execute(found.order_by(Image.id)), key=lambda row: (row[0], row[1]))
-    return [OldImage(*image, tuple((*row[2:],) for row in rows if row[2])) for image, rows in by_image]
+    return _counted(session, Image.captured_at < before)
 
 
-def remove_images(session: Session, image_ids: Sequence[int], before: datetime, now: datetime) -> None:
-    """Take these images away with all that is known of them, where they are still counted ones."""
-    counted = list(session.scalars(select(Image.id).where(Image.id.in_(image_ids), Image.status == "done")))
+def remove_images(session: Session, images: Sequence[OldImage], before: datetime, now: datetime) -> int:
+    """Take these images away with all that is known of them, where they still are as they were found; how many."""
+    listed = [image.image_id for image in images]
+    unchanged = [image.image_id for image in {*images} & {*_counted(session, Image.id.in_(listed))}]
     owners = (CorrectionRow.image_id, Analysis.image_id, File.image_id, Image.id)
     for table, owner in zip((CorrectionRow, Analysis, File, Image), owners, strict=True):
-        session.execute(delete(table).where(owner.in_(counted)))  # cells, masks and paths go with their owner
+        session.execute(delete(table).where(owner.in_(unchanged)))  # cells, masks and paths go with their owner
     _note(session, IMAGES_PRUNED, before, now)
+    return len(unchanged)
+
+
+def _counted(session: Session, which: ColumnElement[bool]) -> list[OldImage]:
+    analyses = select(func.coalesce(func.max(Analysis.id), 0)).where(Analysis.image_id == Image.id).scalar_subquery()
+    corrections = select(func.count()).where(CorrectionRow.image_id == Image.id).scalar_subquery()
+    columns = (Image.id, Image.sha256, analyses, corrections, File.path, File.size, File.mtime_ns, File.inode)
+    found = select(*columns).outerjoin(File).where(Image.status == "done", which).order_by(Image.id, File.path)
+    by_image = groupby(session.execute(found), key=lambda row: tuple(row[:4]))
+    return [_old_image(image, rows) for image, rows in by_image]
+
+
+def _old_image(image: tuple[Any, ...], rows: Iterable[Any]) -> OldImage:
+    image_id, sha256, analyses, corrections = image
+    files = [(path, size, mtime_ns, inode) for *_, path, size, mtime_ns, inode in rows if path is not None]
+    return OldImage(image_id, sha256, analyses, corrections, tuple(files))
 
 
 def _note(session: Session, name: str, before: datetime, now: datetime) -> None:

@@ -300,10 +300,13 @@ class Store(Reviews):
         with self._reading() as session:
             return retention.old_images(session, before)
 
-    def remove_images(self, image_ids: Sequence[int], before: datetime) -> None:
-        """Take these images and their counts away, and remember that those captured before a moment are gone."""
+    def remove_images(self, images: Sequence[OldImage], before: datetime) -> int:
+        """Take these images and their counts away, and remember that those captured before a moment are gone.
+
+        How many went: one that was corrected, analysed again, or got a file again since it was found old stays.
+        """
         with self._writing() as session:
-            retention.remove_images(session, image_ids, before, self._clock())
+            return retention.remove_images(session, images, before, self._clock())
 
     # Facts
 
