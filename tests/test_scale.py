@@ -14,7 +14,7 @@ from station.contract.analysis import Analysis, Scale, analyse, finish, prepare
 from station.contract.bundle import cell_dice
 from station.contract.errors import EngineError, ImageError
 from station.contract.imaging import RGB
-from station.contract.manifest import NUCLEUS, Manifest
+from station.contract.manifest import NUCLEUS, Manifest, Reference
 from station.contract.scale import estimate
 
 MANIFEST = tiny_manifest()
@@ -162,6 +162,20 @@ def test_cells_that_the_network_doubts_give_no_scale() -> None:
         return np.asarray(0.6 * colour_network(tiles) + 0.4 / 3, np.float32)
 
     assert estimate(discs(240, 320, field(240, 320, 60)), MANIFEST, doubtful).source == "default"
+
+
+def test_what_the_model_calls_unsure_tells_no_scale() -> None:
+    """Clumps of platelets look like small cells at several sizes, and never quite: one was counted as two cells."""
+
+    def hardly(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(0.8 * colour_network(tiles) + 0.2 / 3, np.float32)
+
+    picture = discs(240, 320, field(240, 320, 60))
+    for least, source in ((0.84, "estimated"), (0.88, "default")):
+        normal = Reference(stain=9, focus=0, brightness=(0, 1), contrast=0, clipped=1, confidence=least, unclear=1)
+        model = MANIFEST.model_copy(update={"reference": normal})
+        assert estimate(picture, model, hardly).source == source
+        assert estimate(picture, model, colour_network).source == "estimated"
 
 
 def test_whole_cells_tell_the_scale_and_cut_ones_do_not() -> None:

@@ -2,8 +2,8 @@
 
 The network knows cells of one size, and bears some difference. So the picture is shown to it at several assumed sizes.
 A white cell is found at all that are near its own, each time as large as it is; what passes for one at a wrong scale, a
-red cell or a piece of a white one, comes and goes or changes its size with the assumption. A network of stretched
-pictures sees the same at any scale: there the cells that it finds are measured.
+red cell or a piece of a white one, comes and goes or changes its size with the assumption, or is never quite like one.
+A network of stretched pictures sees the same at any scale: there the cells that it finds are measured.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Sighting:
 def estimate(image: RGB, manifest: Manifest, network: Network) -> Scale:
     """The scale of one picture [H, W, 3], independent of any other.
 
-    Where no cell lasts it is `default`: the manifest's, or the nearest to it that does not find cells in spite of that.
+    Where no cell lasts, or none that is sure, it is `default`: the manifest's, or the nearest to it that does not find
+    cells in spite of that.
     Costs one network call per assumption, most of them small; a single one where pictures are stretched.
     """
     network = _asked_once(image, manifest, network) if manifest.scale.policy == "stretch" else network
@@ -56,7 +57,7 @@ def estimate(image: RGB, manifest: Manifest, network: Network) -> Scale:
     sure = [one for own in seen.values() for one in own if one.confidence >= _LEAST_CONFIDENCE]
     lasting = _steadiest([cell for cell in grouped(sure) if _is_lasting(cell, assumed)])
     whole = [cell for cell in lasting if not cell[0].touches_edge] or lasting
-    if whole:
+    if not all(_is_unsure(cell, manifest) for cell in lasting):
         return Scale(round(float(np.median([_diameter(cell) for cell in whole])), 1), "estimated")
     default = manifest.scale.default_camera_diameter_px
     return Scale(_unrefuted(seen | _seen(image, [default], manifest, network), default), "default")
@@ -95,6 +96,12 @@ def _is_lasting(cell: Sequence[Sighting], assumed: Sequence[float]) -> bool:
     """Found at enough assumptions, one of them near its size: a black field passes for one large cell at small ones."""
     near = any(1 / _NEAR < sighting.assumed_px / sighting.diameter_px < _NEAR for sighting in cell)
     return near and len({sighting.assumed_px for sighting in cell}) >= min(_SURE, len(assumed))
+
+
+def _is_unsure(cell: Sequence[Sighting], manifest: Manifest) -> bool:
+    """Whether it would be flagged so wherever it counts: clumps of platelets last, but never look quite like a cell."""
+    least = manifest.reference.confidence if manifest.reference is not None else 0.0
+    return float(np.median([sighting.confidence for sighting in cell])) < least
 
 
 def _steadiest(cells: Sequence[list[Sighting]]) -> list[list[Sighting]]:
