@@ -9,6 +9,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
@@ -36,7 +37,7 @@ from station.contract.headers import is_bare
 from station.contract.polygons import polygons
 from station.database.review_records import Between, Reviewed
 from station.database.store import Store
-from station.exports import FORMATS, open_format
+from station.exports import FORMATS, folders, open_format
 from station.exports.choosing import Wanted
 from station.exports.names import key_of
 from station.exports.writing import Tally, export
@@ -559,7 +560,11 @@ def test_an_older_export_stays_where_no_picture_can_be_read(fresh: Room, tmp_pat
 def test_older_exports_are_back_where_the_new_ones_cannot_take_their_places(
     fresh: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: BaseException, moves: int
 ) -> None:
-    """Of a training set and its tests both are exchanged or none, whichever of the four moves fails."""
+    """Of a training set and its tests both are exchanged or none, whichever of the four moves fails.
+
+    On a file system on which folders cannot change places at one moment.
+    """
+    monkeypatch.setattr("station.exports.folders._swapped", lambda _one, _other: False)
     for number in range(4):
         fresh.take(1, slide=f"S-{number}")
     assert fresh.call("testset", "freeze", "--from", "2026-11-23", "--to", "2026-11-23").exit_code == 0
@@ -575,6 +580,51 @@ def test_older_exports_are_back_where_the_new_ones_cannot_take_their_places(
 
     monkeypatch.setattr(Path, "rename", refused)
     with pytest.raises((StationError, KeyboardInterrupt)):
+        export(fresh.store, fresh.settings, Wanted("training"), tmp_path / "train", NIGHT, overwrite=True)
+    assert {path: path.stat().st_ino for path in tmp_path.glob("train*/manifest.json")} == before
+    assert len(before) == 2 and not list(tmp_path.glob(".export-*"))
+
+
+def test_whoever_reads_an_export_that_is_made_anew_always_finds_one(fresh: Room, tmp_path: Path) -> None:
+    fresh.take(1)
+    place, over, missed = tmp_path / "out", threading.Event(), []
+
+    def look() -> None:
+        while not over.is_set():
+            if not (place / "manifest.json").is_file():
+                missed.append(place)
+
+    export(fresh.store, fresh.settings, Wanted("csv"), place, NIGHT)
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for _ in range(30):
+            export(fresh.store, fresh.settings, Wanted("csv"), place, NIGHT, overwrite=True)
+    finally:
+        over.set()
+        reader.join()
+    assert not missed and [path.name for path in tmp_path.glob("*out*")] == ["out"]
+    assert not list(tmp_path.glob(".export-*"))
+
+
+def test_of_two_exports_that_change_places_the_first_is_back_where_the_second_cannot(
+    fresh: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        fresh.take(1, slide=f"S-{number}")
+    assert fresh.call("testset", "freeze", "--from", "2026-11-23", "--to", "2026-11-23").exit_code == 0
+    assert fresh.call("export", "--format", "training", "-o", tmp_path / "train").exit_code == 0
+    before = {path: path.stat().st_ino for path in tmp_path.glob("train*/manifest.json")}
+    swapped, left = folders._swapped, [1]
+
+    def once(one: Path, other: Path) -> bool:
+        left[0] -= 1
+        if left[0] == -1:
+            raise KeyboardInterrupt
+        return swapped(one, other)
+
+    monkeypatch.setattr(folders, "_swapped", once)
+    with pytest.raises(KeyboardInterrupt):
         export(fresh.store, fresh.settings, Wanted("training"), tmp_path / "train", NIGHT, overwrite=True)
     assert {path: path.stat().st_ino for path in tmp_path.glob("train*/manifest.json")} == before
     assert len(before) == 2 and not list(tmp_path.glob(".export-*"))

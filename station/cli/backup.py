@@ -8,6 +8,7 @@ from time import monotonic
 import click
 
 from station.cli.context import config_option, now_utc, settings_of
+from station.cli.ends import tidy_when_terminated
 from station.contract.errors import SettingsError
 from station.printing import printable, size
 from station.settings import Settings, leads_into
@@ -32,6 +33,7 @@ def command(output: Path | None, config: Path | None) -> None:
       station backup --config my-station/station.toml
       station backup -o /media/usb/station.db
     """
+    tidy_when_terminated()
     settings = settings_of(config)
     made = verified_backup(settings, output or settings.backup.folder / backup_name(settings.database.path, now_utc()))
     click.echo(printable(f"{made.path}: {size(made.size)} in {made.seconds:.1f} s, verified"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 import tempfile
 from contextlib import chdir
 from pathlib import Path
@@ -21,14 +19,13 @@ from station.bench.soak import soak
 from station.bench.stand import Stand, stand_in
 from station.bench.tables import sentences, tables
 from station.cli.context import progress, show
+from station.cli.ends import tidy_when_terminated
 from station.contract.bundle import read_bundle
 from station.contract.errors import EngineError, StationError
 from station.engines import ENGINES, Option, options
 from station.processor import this_processor
 from station.registry import starter_path
 from station.settings import Camera
-
-_TERMINATED = 128 + signal.SIGTERM
 
 
 def _engines(_context: click.Context, _option: click.Parameter, told: str | None) -> tuple[str, ...]:
@@ -83,7 +80,7 @@ def command(
       station bench --soak 5000 --engines openvino
     """
     _refuse(files, images, keras, (output, drawing))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that half a gigabyte of pictures goes
+    tidy_when_terminated()  # half a gigabyte of pictures
     console = Console(markup=False, highlight=False)
     console.print(str(this_processor()), soft_wrap=True)
     made, bundle = _fields(cells), (model or starter_path()).absolute()

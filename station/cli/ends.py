@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Final, NoReturn
 
 INTERRUPTED: Final = 130  # 128 + SIGINT
 _NOBODY_READS: Final = 141  # 128 + SIGPIPE
+_TERMINATED: Final = 143  # 128 + SIGTERM
+
+
+def tidy_when_terminated() -> None:
+    """SIGTERM ends this command as Ctrl-C does, so that what it began to write is taken away."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
 
 
 def leave_quietly() -> NoReturn:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from station.cli.context import config_option, now_utc, progress, reading, settings_of, writing
 from station.cli.days import DAY, any_span
+from station.cli.ends import tidy_when_terminated
 from station.exports import FORMATS
 from station.exports.choosing import EVER, Wanted
 from station.exports.writing import Tally, export
@@ -69,6 +70,7 @@ def command(
       station export --format csv --date 2026-11-24 -o day
       station export --format qupath --from 2026-11-02 --to 2026-11-06 --slide S-17 -o for-qupath
     """
+    tidy_when_terminated()
     settings = settings_of(config)
     days = any_span(day, first, last) or EVER
     wanted = Wanted(style, *days, as_stored(slide) if slide is not None else None, reviewed, names)

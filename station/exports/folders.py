@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +16,7 @@ from station.settings import leads_into
 
 MANIFEST = "manifest.json"  # by which a folder is known as an export, which may be overwritten
 _NEW, _OLD = "new", "old"
+_EXCHANGE = 2  # a flag of renameat2(2)
 
 
 def named(output: Path) -> Path:
@@ -84,12 +86,22 @@ def _exchange(rooms: Sequence[Path], outputs: Sequence[Path]) -> None:
     """The new folders for the older ones, which are in the rooms from then on; where that fails all are back."""
     with ExitStack() as undone:
         for room, output in zip(rooms, outputs, strict=True):
+            if output.exists() and _swapped(room / _NEW, output):  # nobody ever finds nothing there
+                undone.callback(_swapped, room / _NEW, output)
+                continue
             undone.callback(_move, room / _OLD, output)
             if output.exists():
                 output.rename(room / _OLD)
             undone.callback(_move, output, room / _NEW)
             (room / _NEW).rename(output)
         undone.pop_all()
+
+
+def _swapped(one: Path, other: Path) -> bool:
+    """Whether two folders changed places, at one moment: renameat2 of Linux, which not every file system can."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here = -100  # AT_FDCWD
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), _EXCHANGE) == 0
 
 
 def _move(source: Path, target: Path) -> None:
