@@ -6,7 +6,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -103,12 +103,13 @@ def remove_surplus(made: Path, database: Path, keep: int, now: datetime) -> tupl
     """
     ahead = backup_name(database, now + _AHEAD)
     with _named(made.parent, "an old backup cannot be removed"):
-        written = {path: path.stat().st_mtime for path in backups_in(made.parent, database)}
+        written = dict(_written(backups_in(made.parent, database)))
         since = written.pop(made, math.inf)
         others = [path for path, at in written.items() if not since < at <= now.timestamp()]
         others.sort(key=lambda path: path.name <= ahead)
         surplus = others[: max(0, len(others) + 1 - keep)] if keep else []
-        cut_off = [path for path in _called_as_backups(made.parent, database) if _is_abandoned(path, now)]
+        parts = [path for path in _called_as_backups(made.parent, database) if path.suffix == ".part"]
+        cut_off = [path for path, at in _written(parts) if now.timestamp() - at > _ABANDONED.total_seconds()]
         for path in [*surplus, *cut_off]:
             path.unlink(missing_ok=True)
     return tuple(surplus)
@@ -120,8 +121,11 @@ def _called_as_backups(folder: Path, database: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if ours.fullmatch(path.name) and path.is_file())
 
 
-def _is_abandoned(path: Path, now: datetime) -> bool:
-    return path.suffix == ".part" and now.timestamp() - path.stat().st_mtime > _ABANDONED.total_seconds()
+def _written(paths: Iterable[Path]) -> Iterator[tuple[Path, float]]:
+    """When each was written, s since 1970; without those that are gone since, as another one tidied up."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            yield path, path.stat().st_mtime
 
 
 def _need_room(target: Path, needed: float) -> None:

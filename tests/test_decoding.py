@@ -266,10 +266,20 @@ def test_an_lzw_strip_that_does_not_clear_its_table_first_is_not_black() -> None
         decode(bytes(data))
 
 
-@pytest.mark.parametrize("progressive", [0, 1])
-def test_a_jpeg_with_a_part_that_was_never_written_is_no_picture_with_a_grey_end(progressive: int) -> None:
+@pytest.mark.parametrize("way", [0, cv2.IMWRITE_JPEG_OPTIMIZE, cv2.IMWRITE_JPEG_PROGRESSIVE])
+@pytest.mark.parametrize("flat", [0, 255])
+def test_a_jpeg_with_much_of_one_colour_is_a_picture_in_whatever_way_it_is_coded(way: int, flat: int) -> None:
+    """Where the end of a block has the shortest code, a round field's black surround is coded as zeros."""
+    made = field(1200, 1600)
+    made[:500] = flat
+    for picture in (made, np.where(np.arange(1600)[None, :, None] < 40, made, np.uint8(flat))):
+        _, file = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90, *([way, 1] if way else [])])
+        assert decode(file.tobytes()).shape == picture.shape
+
+
+def test_a_jpeg_with_a_part_that_was_never_written_is_no_picture_with_a_grey_end() -> None:
     made = field(480, 640)
-    _, file = cv2.imencode(".jpg", made, [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])
+    _, file = cv2.imencode(".jpg", made, [cv2.IMWRITE_JPEG_QUALITY, 92])
     whole = file.tobytes()
     middle = len(whole) // 2
     for holed in (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,7 +28,10 @@ class Header:
     height: int
     pages: int  # TIFF: directories in the file, one picture and any thumbnails; otherwise 1
     captured_at: datetime | None  # the camera's local time, without a zone unless the file tells it
-    coded: tuple[int, int] = (0, 0)  # JPEG: first and last byte of the coded data, without what lies beside the picture
+    coded: tuple[int, int] = (
+        0,
+        0,
+    )  # JPEG: first and last byte of coded data that are never all zeros; (0, 0): they may be
 
 
 def read_header(data: bytes) -> Header:
@@ -144,13 +147,16 @@ def _check_sum(data: bytes, name: bytes, at: int, length: int) -> None:
 
 # JPEG: segments of FF, marker, length; after SOS coded data, in which FF is followed by 00 or a restart.
 
-_SOS, _EOI = 0xDA, 0xD9
+_SOS, _EOI, _TABLES = 0xDA, 0xD9, 0xC4
+_ONE_PASS = (0xC0, 0xC1)  # frames whose blocks are coded one after the other
+_OF_BRIGHTNESS, _END_OF_BLOCK = 0x10, 0  # the first table of AC codes; the symbol after which a block is flat
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def _read_jpeg(data: bytes) -> Header:
     size, captured_at, coded_at, at = (0, 0), None, 0, 2
+    one_pass, shortest = False, _END_OF_BLOCK
     while (step := _next_marker(data, at, coded_at > 0))[0] != _EOI:
         marker, at = step
         length = unpack(">H", data, at)[0]
@@ -159,14 +165,29 @@ def _read_jpeg(data: bytes) -> Header:
         demand(data, at + length)
         if marker in _FRAMES:
             height, width = unpack(">HH", data, at + 3)
-            size = (width, height)
+            size, one_pass = (width, height), marker in _ONE_PASS
+        elif marker == _TABLES:
+            shortest = dict(_shortest_codes(data[at + 2 : at + length])).get(_OF_BRIGHTNESS, shortest)
         elif marker == 0xE1 and data.startswith(b"Exif\0\0", at + 2):
             captured_at = captured_at or exif_time(data[at + 8 : at + length])
         at += length
         coded_at = coded_at or (at if marker == _SOS else 0)
     if size == (0, 0) or not coded_at:
         raise ImageError("is damaged: its JPEG ends without a picture")
-    return Header("jpeg", *size, 1, captured_at, (coded_at, step[1]))
+    coded = (coded_at, step[1]) if one_pass and shortest != _END_OF_BLOCK else (0, 0)
+    return Header("jpeg", *size, 1, captured_at, coded)
+
+
+def _shortest_codes(tables: bytes) -> Iterator[tuple[int, int]]:
+    """(class and number of a Huffman table, the symbol of its code of zeros) of a DHT segment (ITU-T T.81, B.2.4.2).
+
+    Where that is the end of a block, one flat area is coded as nothing but zeros.
+    """
+    while len(tables) > 17:
+        count = sum(tables[1:17])
+        if count and len(tables) > 17:
+            yield tables[0], tables[17]
+        tables = tables[17 + count :]
 
 
 def _next_marker(data: bytes, at: int, scanned: bool) -> tuple[int, int]:

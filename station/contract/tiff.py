@@ -36,7 +36,7 @@ _TYPES = {
 }  # bytes, text, whole numbers (of those with a sign the bits), positions
 _DATE_TIME, _EXIF = 306, 34665
 # When it was taken, digitised, changed; and where in the world that clock stood, hours east of Greenwich.
-_OFFSET = r"[+-]\d\d:\d\d"
+_OFFSET = r"Z|[+-]\d\d:?\d\d"
 _MOMENTS = ((36867, 36881), (36868, 36882), (_DATE_TIME, 36880))
 
 
@@ -148,19 +148,27 @@ def exif_time(block: bytes) -> datetime | None:
 
 def _text(tiff: Tiff, tags: Directory, tag: int) -> str:
     try:
-        return tiff.values(tags.get(tag)).astype(np.uint8).tobytes().decode("ascii", "replace").rstrip("\0 ")
+        return (
+            tiff.values(tags.get(tag)).astype(np.uint8).tobytes().decode("ascii", "replace").partition("\0")[0].rstrip()
+        )
     except ImageError:
         return ""
 
 
+def _parsed(text: str, layout: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, layout)
+    except ValueError:
+        return None
+
+
 def _moment(text: str, offset: str) -> datetime | None:
-    parts = re.fullmatch(rf"([\d: ]{{19}})(?:\.\d+)?({_OFFSET})?", text)
+    parts = re.match(rf"([\d: ]{{19}})(?:\.\d+)?({_OFFSET})?(?! ?[AaPp][Mm])", text)
     if parts is None:
         return None
     zone = parts[2] or (offset if re.fullmatch(_OFFSET, offset) else "")
-    try:
-        moment = datetime.strptime(parts[1] + zone, f"%Y:%m:%d %H:%M:%S{'%z' if zone else ''}")
-    except ValueError:
+    moment = _parsed(parts[1] + zone, "%Y:%m:%d %H:%M:%S%z") or _parsed(parts[1], "%Y:%m:%d %H:%M:%S")
+    if moment is None:
         return None
     # A camera clock that was never set says 0000, 1970 or 1980.
     return moment if 1990 <= moment.year < 2200 else None
