@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from networks import DIAMETER_PX, tiny_bundle
 from stations import Bench, save
+from stores import rows
 
 from station import daemon
 from station.bell import Bell as LiveBell
@@ -148,7 +149,11 @@ def test_a_picture_that_is_replaced_before_its_turn_is_not_counted_as_the_other(
     bench.run()
     assert any("was replaced before it could be analysed" in line for line in bench.said)
     assert bench.results["a.bmp"].analysis.wbc_count == 2
-    assert bench.store.counts_by_status() == {"waiting": 0, "queued": 0, "leased": 0, "done": 1, "quarantined": 1}
+    assert bench.store.counts_by_status() == {"waiting": 0, "queued": 0, "leased": 0, "done": 1, "quarantined": 0}
+    assert rows(bench.store.path, "SELECT status, reason FROM images ORDER BY id") == [
+        ("quarantined", "superseded"),
+        ("done", None),
+    ]
 
 
 @pytest.mark.usefixtures("reading_again")
