@@ -555,6 +555,19 @@ def test_an_older_export_stays_where_no_picture_can_be_read(fresh: Room, tmp_pat
     assert not (tmp_path / "new").exists()
 
 
+def manifests(place: Path) -> dict[Path, int]:
+    """Those of a training set and its tests, with their inodes."""
+    return {path: path.stat().st_ino for path in place.glob("train*/manifest.json")}
+
+
+def two_exported(room: Room, place: Path) -> dict[Path, int]:
+    for number in range(4):
+        room.take(1, slide=f"S-{number}")
+    assert room.call("testset", "freeze", "--from", "2026-11-23", "--to", "2026-11-23").exit_code == 0
+    assert room.call("export", "--format", "training", "-o", place / "train").exit_code == 0
+    return manifests(place)
+
+
 @pytest.mark.parametrize("cut", [OSError(errno.EBUSY, "busy"), KeyboardInterrupt()], ids=["busy", "interrupted"])
 @pytest.mark.parametrize("moves", range(4))
 def test_older_exports_are_back_where_the_new_ones_cannot_take_their_places(
@@ -565,11 +578,7 @@ def test_older_exports_are_back_where_the_new_ones_cannot_take_their_places(
     On a file system on which folders cannot change places at one moment.
     """
     monkeypatch.setattr("station.exports.folders._swapped", lambda _one, _other: False)
-    for number in range(4):
-        fresh.take(1, slide=f"S-{number}")
-    assert fresh.call("testset", "freeze", "--from", "2026-11-23", "--to", "2026-11-23").exit_code == 0
-    assert fresh.call("export", "--format", "training", "-o", tmp_path / "train").exit_code == 0
-    before = {path: path.stat().st_ino for path in tmp_path.glob("train*/manifest.json")}
+    before = two_exported(fresh, tmp_path)
     rename, left = Path.rename, [moves]
 
     def refused(path: Path, target: Path) -> Path:
@@ -581,8 +590,7 @@ def test_older_exports_are_back_where_the_new_ones_cannot_take_their_places(
     monkeypatch.setattr(Path, "rename", refused)
     with pytest.raises((StationError, KeyboardInterrupt)):
         export(fresh.store, fresh.settings, Wanted("training"), tmp_path / "train", NIGHT, overwrite=True)
-    assert {path: path.stat().st_ino for path in tmp_path.glob("train*/manifest.json")} == before
-    assert len(before) == 2 and not list(tmp_path.glob(".export-*"))
+    assert manifests(tmp_path) == before and len(before) == 2 and not list(tmp_path.glob(".export-*"))
 
 
 def test_whoever_reads_an_export_that_is_made_anew_always_finds_one(fresh: Room, tmp_path: Path) -> None:
@@ -610,11 +618,7 @@ def test_whoever_reads_an_export_that_is_made_anew_always_finds_one(fresh: Room,
 def test_of_two_exports_that_change_places_the_first_is_back_where_the_second_cannot(
     fresh: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(4):
-        fresh.take(1, slide=f"S-{number}")
-    assert fresh.call("testset", "freeze", "--from", "2026-11-23", "--to", "2026-11-23").exit_code == 0
-    assert fresh.call("export", "--format", "training", "-o", tmp_path / "train").exit_code == 0
-    before = {path: path.stat().st_ino for path in tmp_path.glob("train*/manifest.json")}
+    before = two_exported(fresh, tmp_path)
     swapped, left = folders._swapped, [1]
 
     def once(one: Path, other: Path) -> bool:
@@ -626,8 +630,7 @@ def test_of_two_exports_that_change_places_the_first_is_back_where_the_second_ca
     monkeypatch.setattr(folders, "_swapped", once)
     with pytest.raises(KeyboardInterrupt):
         export(fresh.store, fresh.settings, Wanted("training"), tmp_path / "train", NIGHT, overwrite=True)
-    assert {path: path.stat().st_ino for path in tmp_path.glob("train*/manifest.json")} == before
-    assert len(before) == 2 and not list(tmp_path.glob(".export-*"))
+    assert manifests(tmp_path) == before and len(before) == 2 and not list(tmp_path.glob(".export-*"))
 
 
 def test_nothing_is_written_into_the_cameras_folder(fresh: Room) -> None:

@@ -21,6 +21,7 @@ from station.bench.tables import sentences, tables
 from station.cli.context import progress, show
 from station.cli.ends import tidy_when_terminated
 from station.contract.bundle import read_bundle
+from station.contract.durable import write_whole
 from station.contract.errors import EngineError, StationError
 from station.engines import ENGINES, Option, options
 from station.processor import this_processor
@@ -169,10 +170,8 @@ def _serving(stand: Stand) -> Option:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, text)
     except OSError as cause:
         raise StationError(f"{path} cannot be written ({cause.strerror})") from cause
     click.echo(f"wrote {path}")

@@ -75,11 +75,11 @@ def _as_meant(data: bytes, header: Header) -> bytes | bytearray:
         return data
     tiff = open_tiff(data)
     extra = tiff.directories()[0].get(_EXTRA_SAMPLES)
-    kinds = tiff.values(extra)
-    if extra is None or len(kinds) != 1 or kinds[0] not in _UNASSOCIATED:
+    told = tiff.values(extra)
+    if extra is None or len(told) != 1 or told[0] not in _UNASSOCIATED:
         return data
     changed = bytearray(data)
-    changed[extra.at : extra.at + kinds.itemsize] = bytes(kinds.itemsize)  # unspecified, in either order
+    changed[extra.at : extra.at + told.itemsize] = bytes(told.itemsize)  # unspecified, in either order
     return changed
 
 

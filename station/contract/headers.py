@@ -6,9 +6,8 @@ file name ("is empty").
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from station.contract.claims import broken, demand, unpack
 from station.contract.errors import ImageError, Incomplete
+from station.contract.jpeg import read_jpeg
 from station.contract.tiff import Directory, Tiff, capture_time, exif_time, open_tiff
 
 
@@ -28,10 +28,7 @@ class Header:
     height: int
     pages: int  # TIFF: directories in the file, one picture and any thumbnails; otherwise 1
     captured_at: datetime | None  # the camera's local time, without a zone unless the file tells it
-    coded: tuple[int, int] = (
-        0,
-        0,
-    )  # JPEG: first and last byte of coded data that are never all zeros; (0, 0): they may be
+    coded: tuple[int, int] = (0, 0)  # JPEG: from where to where no run of zeros can be a picture
 
 
 def read_header(data: bytes) -> Header:
@@ -145,60 +142,10 @@ def _check_sum(data: bytes, name: bytes, at: int, length: int) -> None:
             raise ImageError(f"is damaged: PNG chunk {name.decode()} at byte {at - 8} fails its checksum")
 
 
-# JPEG: segments of FF, marker, length; after SOS coded data, in which FF is followed by 00 or a restart.
-
-_SOS, _EOI, _TABLES = 0xDA, 0xD9, 0xC4
-_ONE_PASS = (0xC0, 0xC1)  # frames whose blocks are coded one after the other
-_OF_BRIGHTNESS, _END_OF_BLOCK = 0x10, 0  # the first table of AC codes; the symbol after which a block is flat
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-
-
 def _read_jpeg(data: bytes) -> Header:
-    size, captured_at, coded_at, at = (0, 0), None, 0, 2
-    one_pass, shortest = False, _END_OF_BLOCK
-    while (step := _next_marker(data, at, coded_at > 0))[0] != _EOI:
-        marker, at = step
-        length = unpack(">H", data, at)[0]
-        if length < 2:
-            raise broken(data, at, "a JPEG segment has no length")
-        demand(data, at + length)
-        if marker in _FRAMES:
-            height, width = unpack(">HH", data, at + 3)
-            size, one_pass = (width, height), marker in _ONE_PASS
-        elif marker == _TABLES:
-            shortest = dict(_shortest_codes(data[at + 2 : at + length])).get(_OF_BRIGHTNESS, shortest)
-        elif marker == 0xE1 and data.startswith(b"Exif\0\0", at + 2):
-            captured_at = captured_at or exif_time(data[at + 8 : at + length])
-        at += length
-        coded_at = coded_at or (at if marker == _SOS else 0)
-    if size == (0, 0) or not coded_at:
-        raise ImageError("is damaged: its JPEG ends without a picture")
-    coded = (coded_at, step[1]) if one_pass and shortest != _END_OF_BLOCK else (0, 0)
-    return Header("jpeg", *size, 1, captured_at, coded)
-
-
-def _shortest_codes(tables: bytes) -> Iterator[tuple[int, int]]:
-    """(class and number of a Huffman table, the symbol of its code of zeros) of a DHT segment (ITU-T T.81, B.2.4.2).
-
-    Where that is the end of a block, one flat area is coded as nothing but zeros.
-    """
-    while len(tables) > 17:
-        count = sum(tables[1:17])
-        if count and len(tables) > 17:
-            yield tables[0], tables[17]
-        tables = tables[17 + count :]
-
-
-def _next_marker(data: bytes, at: int, scanned: bool) -> tuple[int, int]:
-    """The next marker and the position after it; coded data after SOS, and fill bytes FF, are passed over."""
-    found = _MARKER.search(data, at)
-    skipped_to = found.start() if found else len(data)
-    if not scanned and data.count(0xFF, at, skipped_to) != skipped_to - at:
-        raise broken(data, at, "a JPEG marker is missing")
-    if not found:
-        raise Incomplete("has no end yet (no JPEG EOI marker)")
-    return data[skipped_to + 1], found.end()
+    found = read_jpeg(data)
+    coded = (0, 0) if found.zeros_are_flat else found.coded
+    return Header("jpeg", found.width, found.height, 1, found.captured_at, coded)
 
 
 # TIFF: one directory for each page; the pixels lie in strips or tiles.

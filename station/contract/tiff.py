@@ -35,8 +35,8 @@ _TYPES = {
     18: "u8",
 }  # bytes, text, whole numbers (of those with a sign the bits), positions
 _DATE_TIME, _EXIF = 306, 34665
-# When it was taken, digitised, changed; and where in the world that clock stood, hours east of Greenwich.
-_OFFSET = r"Z|[+-]\d\d:?\d\d"
+_OFFSET = r"Z|[+-]\d\d:?\d\d"  # how far a clock is from Greenwich
+# When it was taken, digitised, changed, each with the offset of that clock.
 _MOMENTS = ((36867, 36881), (36868, 36882), (_DATE_TIME, 36880))
 
 
@@ -148,11 +148,10 @@ def exif_time(block: bytes) -> datetime | None:
 
 def _text(tiff: Tiff, tags: Directory, tag: int) -> str:
     try:
-        return (
-            tiff.values(tags.get(tag)).astype(np.uint8).tobytes().decode("ascii", "replace").partition("\0")[0].rstrip()
-        )
+        letters = tiff.values(tags.get(tag)).astype(np.uint8).tobytes()
     except ImageError:
         return ""
+    return letters.decode("ascii", "replace").partition("\0")[0].rstrip()
 
 
 def _parsed(text: str, layout: str) -> datetime | None:
