@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from station.engines.onnxruntime import cores
+from station.engines import cores
 
 # [1, H, W, 3] uint8 RGB -> [1, H, W, 3] float32 class probabilities.
 Predict: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

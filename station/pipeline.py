@@ -1,7 +1,8 @@
 """From files to results: pictures are decoded ahead of the network and finished behind it, in threads beside it.
 
-Three stages: load, estimate and scale (threads) -> network (one caller, which batches what is ready) -> separate,
-measure and encode (threads). What is under way is bounded, and results come in the order of the files.
+Three stages: load, estimate and scale (threads) -> network (one caller, which batches what is ready, or as many as the
+engine gains from) -> separate, measure and encode (threads). What is under way is bounded, and results come in the
+order of the files.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class _Work:
         self.pixels = 0  # that it holds of the room
         self.ready: Future[_Ready]
         self.answered: Future[Future[Result]]
-        self.finishing: Future[Result] | None = None  # set and read by the network's thread alone
+        self.finishing: Future[Result] | None = None  # set and read by the one thread that makes batches
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether it can join a batch of tiles of this shape now."""
@@ -171,13 +172,13 @@ class _Flow:
         stay_in_one_thread()  # pictures are worked on side by side
         self._scale_of, self._manifest, self._engine = scale_of, manifest, engine
         self._max_megapixels = max_megapixels
-        self._most = _BESIDE + 2 * engine.batch  # one batch in the network, one waiting before it
+        self._most = _BESIDE + 2 * engine.batch * engine.abreast  # as much waits before the network as is in it
         self._order: deque[_Work] = deque()
         self._numbers = count()
         self._room = Room(_MOST_PIXELS)
         self._lock = threading.Lock()
         self._before = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
-        self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._network = ThreadPoolExecutor(engine.abreast, thread_name_prefix="network")
         self._after = ThreadPoolExecutor(_THREADS, thread_name_prefix="finish")
 
     def __enter__(self) -> Self:

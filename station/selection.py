@@ -5,7 +5,9 @@ The golden gate stands before every option: one that does not reproduce the gold
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
@@ -261,14 +263,15 @@ def _try_reference(
 def _timed(
     trial: EngineTrial, engine: Engine, golden: Sequence[GoldenResult], bundle: Bundle, *, calls: int = _TIMED
 ) -> EngineTrial:
-    """The trial of an engine that proved itself."""
+    """The trial of an engine that proved itself, asked for as many pictures at once as it gains from."""
     image, scale = _first_picture(bundle)
     tiles = prepare(image, scale, bundle.manifest).tile[None]
     seconds = []
-    for _ in range(calls):
-        started = perf_counter()
-        engine(tiles)
-        seconds.append(perf_counter() - started)
+    with ThreadPoolExecutor(engine.abreast) as callers:
+        for _ in range(calls):
+            started = perf_counter()
+            deque(callers.map(engine, [tiles] * engine.abreast), maxlen=0)
+            seconds.append((perf_counter() - started) / engine.abreast)
     milliseconds = round(median(seconds) * 1000, 2)
     return replace(trial, milliseconds=milliseconds, cell_dice=min(result.cell_dice for result in golden))
 

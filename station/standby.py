@@ -37,6 +37,12 @@ class WithStandby:
         first = self._first
         return first.batch if first else 1
 
+    @property
+    def abreast(self) -> int:
+        """That of the first engine, while it is asked."""
+        first = self._first
+        return first.abreast if first else 1
+
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Raises EngineError only where the standby fails as well."""
         first = self._first

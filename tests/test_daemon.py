@@ -299,7 +299,7 @@ def test_an_engine_that_answers_nonsense_stops_the_station_and_loses_nothing(ben
     sound = good.engine
 
     class Broken:
-        name, batch = "broken", 1
+        name, batch, abreast = "broken", 1, 1
 
         def __call__(self, tiles):  # type: ignore[no-untyped-def]
             return sound(tiles) * float("nan")

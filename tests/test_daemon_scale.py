@@ -63,7 +63,7 @@ def test_a_picture_tells_its_scale_once_however_often_it_is_tried(tmp_path: Path
         class Failing:
             """Sound while the scale is estimated, and once it has been."""
 
-            name, batch = "failing", 1
+            name, batch, abreast = "failing", 1, 1
 
             def __call__(self, tiles):  # type: ignore[no-untyped-def]
                 return sound(tiles) * (float("nan") if bench.store.fact(CAMERA_ESTIMATES) else 1.0)
@@ -151,7 +151,7 @@ def test_a_stop_need_not_wait_until_all_pictures_told_their_scale(tmp_path: Path
         engine = sound.engine
 
         class Slow:
-            name, batch = "slow", 1
+            name, batch, abreast = "slow", 1, 1
 
             def __call__(self, tiles):  # type: ignore[no-untyped-def]
                 stop.set()

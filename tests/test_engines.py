@@ -19,10 +19,14 @@ from networks import colour_network, discs, noise_tiles, tiny_bundle, tiny_onnx
 from numpy.typing import NDArray
 
 from station.contract.analysis import Scale, analyse
-from station.contract.bundle import prove
+from station.contract.bundle import Bundle, prove, read_bundle
 from station.contract.errors import BundleError, EngineError
+from station.demo.camera import encode_bmp
+from station.demo.smear import SmearRecipe, paint
 from station.engines import ENGINES, REFERENCE, Engine, Option, Setup, open_engine, options, problem
 from station.naive import onnx_predict
+from station.pipeline import Result, analyse_files
+from station.registry import starter_path
 
 
 def changed_onnx(operator: str = "Softmax", opset: int = 17) -> bytes:
@@ -51,25 +55,30 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return open_engine(tiny_bundle(), request.param.engine, request.param.precision)
 
 
+INT8 = [option for name in ENGINES if "int8" in ENGINES[name] and problem(option := Option(name, "int8")) is None]
+
 LARGE_THEN_SMALL = """
 import numpy as np
 from station.contract.bundle import read_bundle
-from station.engines import open_engine
+from station.engines import Setup, open_engine
 from station.registry import starter_path
 
 def megabytes(word):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(word)) // 1024
 
-engine = open_engine(read_bundle(starter_path(), weights=False))
-engine(np.zeros((1, 256, 256, 3), np.uint8))
+engine = open_engine(read_bundle(starter_path(), weights=False), *{told}, Setup(threads=2))
+for _ in range(engine.abreast):
+    engine(np.zeros((1, 256, 256, 3), np.uint8))
 before = megabytes("VmRSS")
 engine(np.zeros((1, 1056, 1056, 3), np.uint8))
 print(before, megabytes("VmHWM"), megabytes("VmRSS"))
 """
 
 
-def test_the_room_that_a_large_picture_took_is_given_back() -> None:
-    done = subprocess.run([sys.executable, "-c", LARGE_THEN_SMALL], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("option", [Option(REFERENCE, "float32"), *INT8], ids=str)
+def test_the_room_that_a_large_picture_took_is_given_back(option: Option) -> None:
+    code = LARGE_THEN_SMALL.replace("{told}", repr((option.engine, option.precision)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, most, after = map(int, done.stdout.split())
     assert after - before < 0.4 * (most - before)
 
@@ -209,9 +218,62 @@ def test_openvino_takes_the_softmax_of_channels_before_they_become_the_last_axis
     bundle, tiles = tiny_bundle(network=network.SerializeToString()), discs(48, 64, [(30, 20, 15, 8)])[None]
     engine = open_engine(bundle, "openvino")
     assert np.abs(engine(tiles) - open_engine(bundle, REFERENCE)(tiles)).max() < 1e-6
-    run = engine._request.get_compiled_model().get_runtime_model()  # type: ignore[attr-defined]
+    run = engine._requests.get().get_compiled_model().get_runtime_model()  # type: ignore[attr-defined]
     (softmax,) = [node for node in run.get_ops() if node.get_rt_info()["layerType"].value == "Softmax"]
     assert list(softmax.output(0).get_partial_shape())[1] == 3
+
+
+@pytest.fixture(scope="module")
+def starter() -> Bundle:
+    return read_bundle(starter_path())
+
+
+@pytest.mark.parametrize("option", INT8, ids=str)
+def test_pictures_that_are_worked_on_at_once_are_counted_as_one_by_one(
+    starter: Bundle, option: Option, tmp_path: Path
+) -> None:
+    engine = open_engine(starter, option.engine, option.precision, Setup(threads=2))
+    fields = [paint(SmearRecipe(320, 240, 60.0, wbc=number % 4, seed=number)).image for number in range(7)]
+    for number, field in enumerate(fields):
+        (tmp_path / f"{number}.bmp").write_bytes(encode_bmp(field))
+    scale = Scale(60.0, "told")
+    outcomes = list(analyse_files(sorted(tmp_path.iterdir()), lambda _image: scale, starter.manifest, engine, 50))
+    alone = [analyse(field, scale, starter.manifest, engine) for field in fields]
+    assert [one.wbc_count for one in alone][:4] == [0, 1, 2, 3]
+    for outcome, one in zip(outcomes, alone, strict=True):
+        assert isinstance(outcome, Result) and outcome.analysis.drawing.measured == one.drawing.measured
+
+
+@pytest.mark.skipif(problem(Option("openvino", "int8")) is not None, reason="OpenVINO does not work here")
+@pytest.mark.parametrize(
+    ("precision", "threads", "abreast"), [("int8", 2, 2), ("int8", 8, 2), ("int8", 1, 1), ("float32", 2, 1)]
+)
+def test_openvino_halves_the_cores_where_half_of_them_answer_soon(
+    starter: Bundle, precision: str, threads: int, abreast: int
+) -> None:
+    assert open_engine(starter, "openvino", precision, Setup(threads=threads)).abreast == abreast
+
+
+@pytest.mark.skipif(problem(Option("openvino", "int8")) is not None, reason="OpenVINO does not work here")
+def test_a_large_tile_is_answered_as_its_parts_are(starter: Bundle) -> None:
+    """By the second compilation; far from the seam the parts see the same pixels."""
+    engine = open_engine(starter, "openvino", "int8", Setup(threads=2))
+    field = paint(SmearRecipe(1024, 768, 60.0, wbc=8, seed=3)).image[None]
+    whole, part = engine(field), engine(field[:, :, :640])
+    assert (whole[:, :, :320].argmax(axis=-1) == part[:, :, :320].argmax(axis=-1)).mean() > 0.999
+
+
+@pytest.mark.skipif(problem(Option("openvino", "int8")) is not None, reason="OpenVINO does not work here")
+def test_a_second_compilation_that_answers_otherwise_does_not_serve(starter: Bundle) -> None:
+    engine = open_engine(starter, "openvino", "int8", Setup(threads=2))
+    sound = engine._compile_for  # type: ignore[attr-defined]
+    other = open_engine(starter, "openvino", "float32")._compile_for  # type: ignore[attr-defined]
+    large = paint(SmearRecipe(1024, 768, 60.0, wbc=8, seed=3)).image[None]
+    engine._compile_for = other  # type: ignore[attr-defined]
+    with pytest.raises(EngineError, match="made for all cores it answers otherwise"):
+        engine(large)
+    engine._compile_for = sound  # type: ignore[attr-defined]
+    assert engine(large).shape == (*large.shape[:3], 3)
 
 
 OPENVINO = [Option("openvino", precision) for precision in ENGINES["openvino"]]

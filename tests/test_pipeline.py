@@ -31,7 +31,7 @@ class Recorder:
     name = "recorder 1 float32"
 
     def __init__(self, batch: int = 1, gate: threading.Event | None = None) -> None:
-        self.batch, self.gate = batch, gate
+        self.batch, self.abreast, self.gate = batch, 1, gate
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:

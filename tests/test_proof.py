@@ -15,7 +15,7 @@ from station.proof import least_cell_dice, prove_engine
 class InBatchesWrong:
     """As an engine that goes another way for several tiles than for one."""
 
-    name, batch = "hasty 1 float32", 3
+    name, batch, abreast = "hasty 1 float32", 3, 1
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         return colour_network(tiles if len(tiles) == 1 else np.zeros_like(tiles))
@@ -29,7 +29,7 @@ def test_an_engine_proves_itself_on_batches_too() -> None:
 class WideWrong:
     """As TensorRT would be whose plan is wrong for the sizes of large fields alone."""
 
-    name, batch = "wide wrong", 8
+    name, batch, abreast = "wide wrong", 8, 1
 
     def __init__(self, *, refuses: bool) -> None:
         self._sound, self._refuses = open_engine(tiny_bundle()), refuses

@@ -184,7 +184,8 @@ class FailsAtTheSecond:
     """An engine that has no memory for the second picture that it is shown, as often as it is shown."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self.name, self.batch, self.seen = engine, engine.name, 1, []
+        self.engine, self.name, self.seen = engine, engine.name, list[bytes]()
+        self.batch = self.abreast = 1
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         if tiles.tobytes() not in self.seen:

@@ -21,7 +21,7 @@ TILES = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), np.uint8)
 class Scripted:
     """Answers by colour, or as the script says for the n-th call: an error, or a value in one pixel."""
 
-    batch = 4
+    batch, abreast = 4, 1
 
     def __init__(self, name: str, *script: str | float) -> None:
         self.name, self.script, self.calls, self.sizes = name, list(script), 0, list[int]()

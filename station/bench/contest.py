@@ -134,7 +134,7 @@ def _auto(stand: Stand, turns: Mapping[str, Sequence[Turn]]) -> str | None:
 
 
 def _network_ms(turns: Sequence[Turn]) -> float:
-    return spread([seconds for turn in turns for seconds in turn.network_seconds]).p50
+    return 1000 / median(turn.network_per_second for turn in turns)
 
 
 def _contenders(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -69,6 +70,15 @@ def network_alone(engine: Engine, tiles: Sequence[NDArray[np.uint8]], pictures: 
         engine(tiles_of_batch)
         seconds.append(perf_counter() - began)
     return Calls(tuple(seconds), process_time() - cpu_began, calls * batch)
+
+
+def at_once(engine: Engine, tiles: Sequence[NDArray[np.uint8]], pictures: int) -> Calls:
+    """So many pictures through the network, as many at once as the engine gains from, after some calls to warm up."""
+    with ThreadPoolExecutor(engine.abreast) as callers:
+        [*callers.map(lambda _: len(engine(tiles[0][None])), range(WARM_UP * engine.abreast))]
+        began, cpu_began = perf_counter(), process_time()
+        [*callers.map(lambda number: len(engine(tiles[number % len(tiles)][None])), range(pictures))]
+        return Calls((perf_counter() - began,), process_time() - cpu_began, pictures)
 
 
 def one_by_one(

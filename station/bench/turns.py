@@ -22,6 +22,7 @@ from station.bench.steps import (
     Calls,
     Reference,
     agreement,
+    at_once,
     counts_agree,
     network_alone,
     one_by_one,
@@ -148,8 +149,10 @@ def keras_turn(job: NaiveJob, tick: Callable[[], None]) -> Turn:
 
 
 def _alone(engine: Engine, tiles: Sequence[NDArray[np.uint8]], pictures: int) -> tuple[Calls, Calls]:
-    """(one by one, in the batches that the engine likes)."""
+    """(one by one, in the batches that the engine likes or as many at once)."""
     single = network_alone(engine, tiles, pictures)
+    if engine.abreast > 1:
+        return single, at_once(engine, tiles, pictures)
     return single, single if engine.batch == 1 else network_alone(engine, tiles, pictures, engine.batch)
 
 

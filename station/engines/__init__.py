@@ -6,6 +6,7 @@ Each module has `problem(precision)` and `open_network(bundle, precision, setup)
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -86,6 +87,11 @@ class Engine(Protocol):
         """The most tiles in one call that it gains from; 1 where one by one is as fast."""
         ...
 
+    @property
+    def abreast(self) -> int:
+        """How many calls at once it gains from, each by a thread of its own; 1 where one after the other is as fast."""
+        ...
+
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
 
@@ -101,6 +107,11 @@ def open_engine(bundle: Bundle, name: str = REFERENCE, precision: str = "float32
     where the bundle does not hold the network that this precision needs.
     """
     return _shelf(Option(name, precision)).open_network(bundle, precision, setup)
+
+
+def cores() -> int:
+    """How many cores of the processor this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_ends(ends: Sequence[str], network: str = "the network") -> None:

@@ -6,7 +6,9 @@ The precision is always told: left to itself the library computes in bfloat16 wh
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from importlib import import_module
+from queue import SimpleQueue
 from types import ModuleType
 from typing import Any, Final
 
@@ -15,30 +17,77 @@ from numpy.typing import NDArray
 
 from station.contract.bundle import Bundle
 from station.contract.errors import EngineError
-from station.engines import ENGINES, INPUT, OUTPUT, Setup, check_ends, check_tiles
+from station.engines import ENGINES, INPUT, OUTPUT, Setup, check_ends, check_tiles, cores
 
 _DEVICE: Final = "CPU"
 _BFLOAT16: Final = "BF16"
+_ABREAST: Final = 2  # tiles at once where one is soon answered by half of the cores; each more takes 120 MB
+_SOON: Final = ("int8",)  # the precisions in which it is; bfloat16 gained half as much as it made one picture wait
+_SHARED_PX: Final = 500_000  # from here on a tile has all cores
+_PROVED_PX: Final = 256  # the side of a part of a tile, a multiple of every stride
+_SAME: Final = 1e-3  # probabilities that differ by less are the same but for rounding
+_KEPT_PX: Final = 1_000_000  # from here on the room that a tile took is given back: some 400 bytes a pixel
 
 
 class OpenVinoEngine:
-    """A compiled network for any number of threads, one after the other; N, height and width are free."""
+    """A compiled network for any number of threads, `abreast` of them at once; N, height and width are free.
 
-    batch = 1  # two streams of half the cores gained nothing from end to end
+    Cores that share a tile wait for each other after every layer, and for whatever else the station does on one of
+    them. A large tile has all cores nevertheless, and the memory of one: by a second compilation, made when the first
+    one comes.
+    """
 
-    def __init__(self, name: str, compiled: Any) -> None:
-        self.name = name
-        self._request, self._lock = compiled.create_infer_request(), threading.Lock()
+    batch = 1
+
+    def __init__(self, name: str, compile_for: Callable[[int], Any], abreast: int) -> None:
+        """`compile_for(streams)` makes the network ready for so many calls at once."""
+        self.name, self.abreast = name, abreast
+        self._compile_for, self._lock = compile_for, threading.Lock()
+        shared = compile_for(abreast)
+        self._for_large: Any = shared if abreast == 1 else None
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(abreast):
+            self._requests.put(shared.create_infer_request())
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[N, H, W, 3] uint8 -> [N, H, W, 3] float32. Raises EngineError where the runtime fails."""
         try:
             check_tiles(tiles)  # the library would convert other numbers, and read past the end of fewer channels
-            with self._lock:
-                answers = self._request.infer({INPUT: np.ascontiguousarray(tiles)})
-                return np.array(answers[OUTPUT], np.float32)  # a copy: the request keeps its own memory
+            return self._one(tiles) if tiles[..., 0].size <= _SHARED_PX else self._large(tiles)
         except (RuntimeError, EngineError) as cause:
             raise EngineError(f"{self.name} failed on a batch of shape {tiles.shape}: {cause}") from cause
+
+    def _one(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        request = self._requests.get()
+        try:
+            return _answer(request, tiles)
+        finally:
+            self._requests.put(request)
+
+    def _large(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with self._lock:
+            if self._for_large is None:
+                self._for_large = self._compiled_for_large(tiles[:1, :_PROVED_PX, :_PROVED_PX])
+            try:
+                return _answer(self._for_large.create_infer_request(), tiles)
+            finally:
+                if tiles[..., 0].size > _KEPT_PX:
+                    self._for_large.release_memory()
+
+    def _compiled_for_large(self, part: NDArray[np.uint8]) -> Any:
+        """Raises EngineError where it answers a part of a tile otherwise than the compilation that proved itself."""
+        compiled = self._compile_for(1)
+        differs = np.abs(_answer(compiled.create_infer_request(), part) - self._one(part)).max()
+        if not differs < _SAME:
+            raise EngineError(
+                f"made for all cores it answers otherwise, by {differs:.3f}, than made for a share of them"
+            )
+        return compiled
+
+
+def _answer(request: Any, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+    answers = request.infer({INPUT: np.ascontiguousarray(tiles)})
+    return np.array(answers[OUTPUT], np.float32)  # a copy: the request keeps its own memory
 
 
 def problem(precision: str) -> str | None:
@@ -65,10 +114,18 @@ def open_network(bundle: Bundle, precision: str, setup: Setup) -> OpenVinoEngine
         ends = [end.get_any_name() for end in (*model.inputs, *model.outputs)]
         check_ends(ends, f"the network of the model {bundle.manifest.name}")
         _turn_last(model, library)
-        compiled = core.compile_model(model, _DEVICE, _configuration(precision, setup.threads))
-        return OpenVinoEngine(f"openvino {library.__version__.partition('-')[0]} {precision}", compiled)
+
+        def compile_for(streams: int) -> Any:
+            return core.compile_model(model, _DEVICE, _configuration(precision, setup.threads, streams))
+
+        name = f"openvino {library.__version__.partition('-')[0]} {precision}"
+        return OpenVinoEngine(name, compile_for, _abreast(precision, setup))
     except RuntimeError as cause:
         raise EngineError(f"OpenVINO cannot load the model {bundle.manifest.name}: {cause}") from cause
+
+
+def _abreast(precision: str, setup: Setup) -> int:
+    return min(_ABREAST, setup.threads or cores()) if precision in _SOON else 1
 
 
 def _turn_last(model: Any, library: ModuleType) -> None:
@@ -111,11 +168,11 @@ def _abilities(library: ModuleType) -> frozenset[str]:
         raise EngineError(f"OpenVINO does not reach the processor: {' '.join(str(cause).split())}") from cause
 
 
-def _configuration(precision: str, threads: int) -> dict[str, Any]:
+def _configuration(precision: str, threads: int, streams: int) -> dict[str, Any]:
     told = {"INFERENCE_NUM_THREADS": threads} if threads else {}
     return {
         "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
+        "NUM_STREAMS": streams,
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         **told,
     }

@@ -126,7 +126,7 @@ class Session:
 class TensorRtEngine:
     """A session with its name, for any number of threads, one after the other."""
 
-    batch = BATCH
+    batch, abreast = BATCH, 1
 
     def __init__(self, name: str, session: Session) -> None:
         self.name = name
