@@ -22,7 +22,7 @@ class WithStandby:
         self._open_standby, self._trouble = open_standby, trouble
         self._standby: Engine | None = None
         self._failures = 0
-        self._lock = threading.Lock()
+        self._lock, self._one_by_one = threading.Lock(), threading.Lock()
         self._answered = threading.local()
         self._first_name = first.name
 
@@ -72,8 +72,9 @@ class WithStandby:
 
     def _of_standby(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         standby = self._opened()
-        # One by one: a batch is the size that the first one gains from, perhaps more than this one's memory holds.
-        answers = np.concatenate([standby(tile[None]) for tile in tiles])
+        # A batch, or calls at once, are what the first one gains from, perhaps more than this one's memory holds.
+        with self._one_by_one:
+            answers = np.concatenate([standby(tile[None]) for tile in tiles])
         self._answered.name = standby.name
         return answers
 

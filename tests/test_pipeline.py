@@ -30,8 +30,10 @@ class Recorder:
 
     name = "recorder 1 float32"
 
+    abreast = 1
+
     def __init__(self, batch: int = 1, gate: threading.Event | None = None) -> None:
-        self.batch, self.abreast, self.gate = batch, 1, gate
+        self.batch, self.gate = batch, gate
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -120,6 +122,25 @@ def test_what_is_ready_while_the_engine_is_busy_becomes_one_batch(tmp_path: Path
     outcomes = list(analyse_files(paths, opening_the_gate_at_the_last, MANIFEST, engine, 50))
     assert len(outcomes) == 9 == sum(shape[0] for shape in engine.shapes)
     assert max(shape[0] for shape in engine.shapes) == 4
+
+
+class Pairs(Recorder):
+    """Answers only two calls that are made at once."""
+
+    abreast = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2)
+
+    def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.both.wait(20)
+        return super().__call__(tiles)
+
+
+def test_as_many_pictures_are_in_the_network_at_once_as_the_engine_gains_from(tmp_path: Path) -> None:
+    outcomes = analysed(files(tmp_path, 0, 1, 2, 3, 2, 1), Pairs())
+    assert [one.analysis.wbc_count for one in outcomes if isinstance(one, Result)] == [0, 1, 2, 3, 2, 1]
 
 
 def test_pictures_of_another_size_are_not_put_into_one_batch(tmp_path: Path) -> None:

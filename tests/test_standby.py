@@ -145,3 +145,25 @@ def test_where_the_standby_fails_too_it_is_an_error() -> None:
     standby = Scripted("cpu 2", "fails")
     with pytest.raises(EngineError, match="cpu 2 failed"):
         WithStandby(Scripted("gpu 1", "fails"), lambda: standby, lambda _sentence: None)(TILES)
+
+
+def test_the_standby_is_asked_for_one_picture_at_a_time_however_many_ask() -> None:
+    at_once, most, second = list[int](), list[int](), threading.Event()
+
+    class Counting(Scripted):
+        def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+            at_once.append(1)
+            most.append(len(at_once))
+            if len(at_once) > 1:
+                second.set()
+            second.wait(0.2)  # time for another call to come in, if it can
+            at_once.pop()
+            return super().__call__(tiles)
+
+    engine = WithStandby(Scripted("gpu 1", "fails", "fails"), lambda: Counting("cpu 2"), lambda _sentence: None)
+    askers = [threading.Thread(target=engine, args=(TILES[:1],)) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert most == [1, 1]
